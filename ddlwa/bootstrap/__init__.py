@@ -1,0 +1,1 @@
+"""The folder that `ddlwa-run` puts on `PYTHONPATH`."""
