@@ -1,0 +1,1 @@
+"""The folder on the app's path whose sitecustomize stops a server at the end of each response."""
