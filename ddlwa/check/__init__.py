@@ -1,0 +1,1 @@
+"""Run an app through simulated invocations; judge what its traces record."""
