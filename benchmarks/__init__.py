@@ -1,0 +1,1 @@
+"""What ddlwa costs, measured beside what it is added to."""
