@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddlwa import tracer
@@ -170,11 +169,11 @@ class Serving:
                     extension.ended(invocation.request_id)
             self.ledger.arrived()
             if self._is_in_company():
+                self._settle_soon()
                 try:
                     return await around(request, request.ending_lambda_span(app(scope, receive, send)))
                 finally:
                     self._is_still_in_company()
-                    self._settle_soon()
                     self.ledger.released(may_freeze=False)
             request.hold = gate = Gate(scope, receive, send, trace=request, expiry=self._hold)
             return await around(request, gate.run(app))
@@ -232,17 +231,19 @@ class Serving:
         return self._is_in_company()
 
     def _settle_soon(self) -> None:
-        """Have a response that has not waited for its flush flushed in a moment, with others."""
+        """Have what does not wait for its flush flushed in a moment, with others, and so on until all are done."""
         now_s = time.monotonic()
-        if now_s >= self._settles_s:
-            with suppress(RuntimeError):  # the loop is gone, and with it whoever was served
-                asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)
-                self._settles_s = now_s + _MOMENT_S
+        if now_s >= self._settles_s:  # else a timer runs, or has gone with its loop
+            asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)
+            self._settles_s = now_s + _MOMENT_S
 
     def _settle(self) -> None:
         self._settles_s = -math.inf
         self.delivery.begin()
-        self.ledger.rest()
+        if self.ledger.in_flight:  # a response may have left whose app is not done
+            self._settle_soon()
+        else:
+            self.ledger.rest()
 
     def flush_blocking(self, limit_s: float) -> None:
         """Do the same from a thread, after the response.

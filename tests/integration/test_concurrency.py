@@ -164,6 +164,27 @@ def _until(holds):
         time.sleep(0.01)
 
 
+def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
+    """A background task may go on for as long as it likes: the trace of what has left does not wait for it."""
+
+    async def main():
+        served = asyncio.Event()
+
+        async def linger(scope, receive, send):
+            tracer.start_span("responded", child_of=None).finish()
+            await served.wait()
+
+        lingering = asyncio.create_task(in_company(patch.serving(), linger, linger))
+        names = ["responded"] * 2
+        await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == names)
+        served.set()
+        await lingering
+
+    with gate():
+        agent.clear()
+        asyncio.run(main())
+
+
 def test_a_request_in_company_whose_loop_is_gone(agent):
     """It ends without a word."""
 
@@ -173,7 +194,6 @@ def test_a_request_in_company_whose_loop_is_gone(agent):
     with gate():
         serving = patch.serving()
         asyncio.run(in_company(serving))
-        serving._settles_s = 0.0
         request = serving.serve(endless, {**SCOPE, "headers": []}, None, None)
         loop = asyncio.new_event_loop()
         task = loop.create_task(request)

@@ -767,5 +767,6 @@ async def _fed_until(run, wanted):
         names.extend(run.feed())
         return wanted <= set(names)
 
-    assert await asyncio.to_thread(run.agent.wait, there, timeout_s=_PATIENCE_S), f"{wanted} did not come"
+    come = await asyncio.to_thread(run.agent.wait, there, timeout_s=_PATIENCE_S)
+    assert come, f"{wanted} did not come: {ddlwa.stats()}"
     return names
