@@ -231,7 +231,7 @@ class Serving:
         return self._is_in_company()
 
     def _settle_soon(self) -> None:
-        """Have what does not wait for its flush flushed in a moment, with others, and so on until all are done."""
+        """Have what does not wait for its flush flushed in a moment, and so on until all are done."""
         now_s = time.monotonic()
         if now_s >= self._settles_s:  # else a timer runs, or has gone with its loop
             asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)

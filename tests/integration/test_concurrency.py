@@ -165,7 +165,7 @@ def _until(holds):
 
 
 def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
-    """A background task may go on for as long as it likes: the trace of what has left does not wait for it."""
+    """A background task may go on for long: the trace of what has left does not wait for it."""
 
     async def main():
         served = asyncio.Event()
