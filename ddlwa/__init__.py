@@ -1,4 +1,7 @@
-"""Right durations and delivered traces for ddtrace on AWS Lambda behind the Lambda Web Adapter."""
+"""Right durations and delivered traces for ddtrace on AWS Lambda behind the Lambda Web Adapter.
+
+PYTEST_DONT_REWRITE: nothing asserts here, and under `ddlwa-run pytest` all of it is imported before pytest.
+"""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from ddlwa.check.errors import InvocationFailedError
 from ddlwa.check.spans import attribute, parse
 from ddlwa.check.verdict import Evidence, judge, judge_other
 from ddlwa.report.model import RouteResult, Run, Window
-from ddlwa.simulator import HttpRequest, Sandbox, SimulatorError
+from ddlwa.simulator import FreezeMoment, HttpRequest, Sandbox, SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from ddlwa.check.plan import Planned
     from ddlwa.check.spans import Span
@@ -33,12 +34,38 @@ _REAL_FREEZE_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class TraceContext:
+    """The span that a request is told to continue.
+
+    Attributes:
+        trace_id: Below 2 ** 63, as the parent's id.
+        parent_id: The span's own id.
+    """
+
+    trace_id: int
+    parent_id: int
+
+    @classmethod
+    def draw(cls) -> TraceContext:
+        """Choose ids that nobody else has."""
+        return cls(*(1 + secrets.randbits(_ID_BITS) for _ in range(2)))
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Tell it in Datadog's headers, sampled in any case."""
+        return (
+            ("x-datadog-trace-id", str(self.trace_id)),
+            ("x-datadog-parent-id", str(self.parent_id)),
+            ("x-datadog-sampling-priority", _USER_KEEP),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     """A request that was answered or not, and the spans of its trace that were there at the stop."""
 
     planned: Planned
-    trace_id: int
-    parent_id: int
+    context: TraceContext
     invocation: Invocation
     arrived: frozenset[int]
 
@@ -52,6 +79,7 @@ async def measure(  # noqa: PLR0913  # one call per run; each of these is a thin
     agent: TraceAgent,
     adapter: LwaBinary | None = None,
     invoke_mode: InvokeMode | None = None,
+    command: Sequence[str] | None = None,
     on_invocation: Callable[[int], None],
 ) -> Run:
     """Run the app through all requests, with a freeze after each.
@@ -64,6 +92,7 @@ async def measure(  # noqa: PLR0913  # one call per run; each of these is a thin
         agent: Receives the traces; emptied first.
         adapter: The Lambda Web Adapter to use, or None for the built-in one.
         invoke_mode: How it posts responses; None for what the environment says.
+        command: Starts the app, `{port}` in it becomes the port; None for what the mode says.
         on_invocation: Called after each invocation with its number, from 1.
 
     Raises:
@@ -79,6 +108,7 @@ async def measure(  # noqa: PLR0913  # one call per run; each of these is a thin
         agent=agent,
         adapter=adapter,
         invoke_mode=invoke_mode,
+        command=command,
     )
     sent: list[_Sent] = []
     async with sandbox:
@@ -86,23 +116,21 @@ async def measure(  # noqa: PLR0913  # one call per run; each of these is a thin
             sent.append(await _invoke(planned, sandbox=sandbox, agent=agent))
             await freeze(sandbox, freeze_ns)
             on_invocation(number)
-        await settle(sandbox, agent, trace_ids={one.trace_id for one in sent})
+        await settle(sandbox, agent, trace_ids={one.context.trace_id for one in sent})
         await sandbox.shutdown()
     traces = await agent.all_traces()
-    timeline = tuple(
-        Window(window.start_ns, window.end_ns, frozen=window.frozen) for window in sandbox.timeline()
-    )
+    timeline = windows(sandbox)
     attribution = attribute(
         (parse(raw) for spans in traces.values() for raw in spans),
-        trace_ids={one.trace_id for one in sent},
+        trace_ids={one.context.trace_id for one in sent},
     )
     results = (
         judge(
             _evidence(
                 one,
                 number=number,
-                request_spans=attribution.request.get(one.trace_id, ()),
-                linked_spans=attribution.linked.get(one.trace_id, ()),
+                request_spans=attribution.request.get(one.context.trace_id, ()),
+                linked_spans=attribution.linked.get(one.context.trace_id, ()),
             ),
             timeline=timeline,
         )
@@ -127,6 +155,9 @@ def make_sandbox(  # noqa: PLR0913  # as measure
     agent: TraceAgent,
     adapter: LwaBinary | None,
     invoke_mode: InvokeMode | None,
+    command: Sequence[str] | None = None,
+    moment: FreezeMoment = FreezeMoment.ADVERSARIAL,
+    cwd: Path | None = None,
 ) -> Sandbox:
     """Make a sandbox for the app, not started yet.
 
@@ -137,13 +168,29 @@ def make_sandbox(  # noqa: PLR0913  # as measure
         agent: Receives the traces.
         adapter: The Lambda Web Adapter to use, or None for the built-in one.
         invoke_mode: How it posts responses; None for what the environment says.
+        command: Starts the app, `{port}` in it becomes the port; None for what the mode says.
+        moment: When the app is frozen.
+        cwd: Where it is started; None for the current directory.
     """
     return Sandbox(
-        launch.command(app, mode=mode),
+        launch.command(app, mode=mode) if command is None else command,
         env=environment,
         agent=agent,
         adapter="builtin" if adapter is None else adapter.path,
         invoke_mode=invoke_mode,
+        moment=moment,
+        cwd=cwd,
+    )
+
+
+def windows(sandbox: Sandbox) -> tuple[Window, ...]:
+    """Give the sandbox's timeline as reports have it.
+
+    Args:
+        sandbox: Started, or shut down again.
+    """
+    return tuple(
+        Window(window.start_ns, window.end_ns, frozen=window.frozen) for window in sandbox.timeline()
     )
 
 
@@ -158,24 +205,21 @@ async def freeze(sandbox: Sandbox, freeze_ns: int) -> None:
 
 
 async def _invoke(planned: Planned, *, sandbox: Sandbox, agent: TraceAgent) -> _Sent:
-    trace_id, parent_id = (1 + secrets.randbits(_ID_BITS) for _ in range(2))
-    headers = (
-        ("x-datadog-trace-id", str(trace_id)),
-        ("x-datadog-parent-id", str(parent_id)),
-        ("x-datadog-sampling-priority", _USER_KEEP),
-    )
+    context = TraceContext.draw()
     request = HttpRequest(
-        method=planned.method, path=planned.path, headers=(*planned.headers, *headers), body=planned.body
+        method=planned.method,
+        path=planned.path,
+        headers=(*planned.headers, *context.headers),
+        body=planned.body,
     )
     try:
         invocation = await sandbox.invoke(request)
     except SimulatorError as error:
         raise InvocationFailedError(planned.label, str(error), output=error.output) from error
-    arrived = (await agent.traces([trace_id])).get(trace_id, [])
+    arrived = (await agent.traces([context.trace_id])).get(context.trace_id, [])
     return _Sent(
         planned=planned,
-        trace_id=trace_id,
-        parent_id=parent_id,
+        context=context,
         invocation=invocation,
         arrived=frozenset(parse(raw).span_id for raw in arrived),
     )
@@ -205,8 +249,8 @@ def _evidence(
     response = one.invocation.response
     return Evidence(
         number=number,
-        trace_id=one.trace_id,
-        parent_id=one.parent_id,
+        trace_id=one.context.trace_id,
+        parent_id=one.context.parent_id,
         status=None if response is None else response.status,
         error=one.invocation.error,
         expected_status=one.planned.expected_status,
