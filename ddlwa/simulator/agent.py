@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ddlwa.simulator.errors import AgentFailedError, SimulatorError
-from ddlwa.simulator.ports import free_ports
+from ddlwa.simulator.ports import reserved
 from ddlwa.simulator.process import ChildProcess
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class TraceAgent:
         self._traces.clear()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        port, otlp_http, otlp_grpc = free_ports(3)
+        port, otlp_http, otlp_grpc = (stack.enter_context(reserved()) for _ in range(3))
         self.url = f"http://127.0.0.1:{port}"
         # It keeps files in its working directory.
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ddlwa-agent-"))

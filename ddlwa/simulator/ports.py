@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["free_ports", "is_free"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["free_ports", "is_free", "reserved"]
 
 
 def free_ports(count: int) -> list[int]:
@@ -14,19 +19,38 @@ def free_ports(count: int) -> list[int]:
     Another process may take one before it is used; whoever binds it then says so.
     """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        return [stack.enter_context(reserved()) for _ in range(count)]
+
+
+@contextlib.contextmanager
+def reserved(port: int = 0, *, lingering: bool = False) -> Iterator[int]:
+    """Keep a port for a server that is about to listen, for the time of a ``with`` block.
+
+    On Linux the system gives it to nobody who asks for any free port, and a server that reuses addresses,
+    as all do, can bind it. Elsewhere it could not, so that there the port is only known to have been free.
+
+    Args:
+        port: Which one; 0 for any.
+        lingering: Have it even if connections linger on it after their end.
+
+    Raises:
+        OSError: It is taken.
+    """
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, lingering)
+        one.bind(("127.0.0.1", port))
+        number: int = one.getsockname()[1]
+        if sys.platform == "linux":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            one.close()
+        yield number
 
 
 def is_free(port: int) -> bool:
     """Return whether a server could listen on a port now."""
-    with socket.socket() as probe:
-        # As servers do it: connections that linger after their end do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    try:
+        with reserved(port, lingering=True):
+            return True
+    except OSError:
+        return False

@@ -29,7 +29,7 @@ from ddlwa.simulator.events import (
 from ddlwa.simulator.freezer import SignalFreezer
 from ddlwa.simulator.lifecycle import Launch, Lifecycle, extension_names
 from ddlwa.simulator.local_api import LocalApi
-from ddlwa.simulator.ports import free_ports, is_free
+from ddlwa.simulator.ports import free_ports, reserved
 from ddlwa.simulator.runtime_api import Event
 from ddlwa.simulator.timeline import Timeline
 from ddlwa.simulator.types import FreezeMoment, HttpRequest, HttpResponse, Invocation, Window
@@ -366,12 +366,19 @@ class Sandbox:
             if started:
                 self._timeline.turn(self.now_ns(), frozen=False)
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        if not is_free(self.port):
-            # Whoever listens there would answer the readiness check in the app's place.
+    def _reserve_port(self, stack: contextlib.AsyncExitStack) -> None:
+        """Keep others away: who listens there would answer the readiness check in the app's place."""
+        try:
+            stack.enter_context(reserved(self.port, lingering=self._port_is_given))
+        except OSError:
             if self._port_is_given:
-                raise AppFailedError(f"port {self.port} for the app is taken; choose another", part="app")
-            self.port = free_ports(1)[0]
+                raise AppFailedError(
+                    f"port {self.port} for the app is taken; choose another", part="app"
+                ) from None
+            self.port = stack.enter_context(reserved())
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        self._reserve_port(stack)
         directory = _make_directory(stack)
         self._clock.keep_in(directory)
         external = {" ".join(command): extension_names(command) for command in self._extensions}
