@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ddlwa import __version__
+from ddlwa.check.baseline import load, save
+from ddlwa.check.compare import Expected
 from ddlwa.check.explain import explain
+from ddlwa.check.machine import Machine
 from ddlwa.check.plan import Planned, schedule
+from ddlwa.check.repeat import Repeated
 from ddlwa.check.routes import discover
+from ddlwa.check.samples import BLOCK, BLOCKS
 from ddlwa.check.session import measure
 from ddlwa.demo.tour import CLOSE_UP, TOUR
 from ddlwa.report.model import Report
@@ -19,7 +23,9 @@ from ddlwa.simulator import AdapterOptions, TraceAgent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from ddlwa.check.threshold import Threshold
     from ddlwa.demo.tour import DemoRequest
     from ddlwa.report.model import Explained, Mode, Run
     from ddlwa.simulator import InvokeMode, LwaBinary
@@ -42,6 +48,9 @@ class Options:
         adapter: The Lambda Web Adapter to use, or None for the built-in one.
         invoke_mode: How it posts responses; None for what the environment says.
         explain: Whether to show a trace of each event source.
+        baseline: What the judged run is to be compared with.
+        thresholds: How much slower than that is too slow; not empty with a baseline.
+        save_baseline: Where the judged run is to be saved as a baseline, if nothing is wrong with it.
     """
 
     app: str
@@ -52,6 +61,9 @@ class Options:
     adapter: LwaBinary | None = None
     invoke_mode: InvokeMode | None = None
     explain: bool = False
+    baseline: Path | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    save_baseline: Path | None = None
 
     @property
     def adapter_label(self) -> str:
@@ -71,30 +83,44 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
 
     Raises:
         AppImportError: The app can't be imported.
+        BaselineError: The baseline can't be read, written, or compared with.
         InvocationFailedError: An invocation had no end.
         SimulatorError: The app does not get ready, or a part of the simulated Lambda failed.
     """
+    expected = None
+    if options.baseline is not None:
+        expected = Expected(options.baseline, load(options.baseline), options.thresholds)
     # The app's routes are looked up even where they are not needed: an import error shows best here.
     discovered = await discover(options.app, timeout_s=_IMPORT_TIMEOUT_S)
-    requests = schedule(options.routes or _tour(options.app) or discovered, total=options.total)
-    runs = []
+    timed = expected is not None or options.save_baseline is not None
+    requests = schedule(
+        options.routes or _tour(options.app) or discovered,
+        total=options.total,
+        rounds=BLOCK * BLOCKS if timed else None,
+    )
+    machine = Machine()
     explained: tuple[Explained, ...] = ()
     async with TraceAgent() as agent:
-        for mode in options.modes:
-            progress = partial(on_progress, mode, len(requests))
+
+        async def run(mode: Mode, requests: Sequence[Planned]) -> Run:
+            def progress(done: int) -> None:
+                on_progress(mode, len(requests), done)
+                if timed:
+                    machine.sample()
+
             progress(0)
-            runs.append(
-                await measure(
-                    options.app,
-                    mode=mode,
-                    requests=requests,
-                    freeze_ns=options.freeze_ns,
-                    agent=agent,
-                    adapter=options.adapter,
-                    invoke_mode=options.invoke_mode,
-                    on_invocation=progress,
-                )
+            return await measure(
+                options.app,
+                mode=mode,
+                requests=requests,
+                freeze_ns=options.freeze_ns,
+                agent=agent,
+                adapter=options.adapter,
+                invoke_mode=options.invoke_mode,
+                on_invocation=progress,
             )
+
+        runs = [await run(mode, requests) for mode in options.modes]
         if options.explain:
             explained = await explain(
                 options.app,
@@ -104,15 +130,25 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
                 adapter=options.adapter,
                 invoke_mode=options.invoke_mode,
             )
-    return Report(
-        app=options.app,
-        version=__version__,
-        ddtrace_version=version("ddtrace"),
-        adapter=options.adapter_label,
-        freeze_ns=options.freeze_ns,
-        runs=tuple(runs),
-        explained=explained,
-    )
+        report = Report(
+            app=options.app,
+            version=__version__,
+            ddtrace_version=version("ddtrace"),
+            adapter=options.adapter_label,
+            freeze_ns=options.freeze_ns,
+            runs=tuple(runs),
+            explained=explained,
+        )
+        repeated = Repeated(
+            report,
+            machine=machine,
+            again=lambda routes: run(options.modes[-1], [one for one in requests if one.label in routes]),
+        )
+        if options.save_baseline is not None and (baseline := await repeated.baseline()) is not None:
+            save(baseline, options.save_baseline)
+        if expected is not None:
+            await repeated.compare(expected)
+    return repeated.report
 
 
 def _tour(app: str) -> tuple[Planned, ...]:

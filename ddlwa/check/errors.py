@@ -25,3 +25,7 @@ class AppImportError(CheckError):
 
 class InvocationFailedError(CheckError):
     """An invocation had no end, so that there is nothing to judge."""
+
+
+class BaselineError(CheckError):
+    """A baseline can't be read, written, or compared with."""

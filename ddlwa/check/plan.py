@@ -53,13 +53,16 @@ def parse_route(text: str) -> Planned:
     return Planned(method=match["method"] or "GET", path=match["path"])
 
 
-def schedule(requests: Sequence[Planned], *, total: int | None) -> tuple[Planned, ...]:
+def schedule(
+    requests: Sequence[Planned], *, total: int | None, rounds: int | None = None
+) -> tuple[Planned, ...]:
     """Go round the requests until the total is reached.
 
     Args:
         requests: At least one, each once.
-        total: How many to send; None means whole rounds, ten of them or about a hundred requests.
+        total: How many to send; None means whole rounds.
+        rounds: How many of those; None means ten of them or about a hundred requests.
     """
     if total is None:
-        total = len(requests) * max(1, min(_DEFAULT_ROUNDS, _DEFAULT_TOTAL // len(requests)))
+        total = len(requests) * (rounds or max(1, min(_DEFAULT_ROUNDS, _DEFAULT_TOTAL // len(requests))))
     return tuple(requests[number % len(requests)] for number in range(total))

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddlwa.report.comparison import Comparison
     from ddlwa.report.model import (
         Explained,
         Finding,
@@ -37,8 +38,34 @@ def render(report: Report) -> str:
         "right": report.right,
         "runs": [_run(run) for run in report.runs],
         "explained": [_explained(one) for one in report.explained],
+        "comparison": None if report.comparison is None else _comparison(report.comparison),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "baseline": comparison.baseline,
+        "thresholds": list(comparison.thresholds),
+        "measurements": comparison.measurements,
+        "compared": [
+            {
+                "route": one.route,
+                "span": one.span,
+                "threshold": one.threshold,
+                "before_ns": one.before_ns,
+                "now_ns": one.now_ns,
+                "limit_ns": one.limit_ns,
+                "noisy": one.noisy,
+                "slower": one.slower,
+                "cause": one.cause or None,
+            }
+            for one in comparison.compared
+        ],
+        "new": list(comparison.new),
+        "gone": list(comparison.gone),
+        "notes": list(comparison.notes),
+    }
 
 
 def _run(run: Run) -> dict[str, Any]:

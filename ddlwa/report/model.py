@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ddlwa.report.comparison import Comparison
+
 
 class Mode(enum.Enum):
     """What traced the app."""
@@ -270,6 +272,7 @@ class Report:
         freeze_ns: How long each freeze was meant to last.
         runs: One, or plain first and ddlwa second.
         explained: One invocation of each event source, if that was asked for.
+        comparison: With a baseline, if there is one.
     """
 
     app: str
@@ -279,6 +282,7 @@ class Report:
     freeze_ns: int
     runs: tuple[Run, ...]
     explained: tuple[Explained, ...] = ()
+    comparison: Comparison | None = None
 
     @property
     def judged(self) -> Run:
@@ -288,7 +292,22 @@ class Report:
     @property
     def right(self) -> bool:
         """Say whether the check passed."""
-        return self.judged.right
+        return self.judged.right and not (self.comparison and self.comparison.slower)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that could not be made.
+
+    Attributes:
+        app: The import string that was to be checked.
+        reason: Why not.
+        output: What the app printed.
+    """
+
+    app: str
+    reason: str
+    output: str
 
 
 def _distinct(findings: Iterable[Finding]) -> tuple[Fault, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ddlwa.report import tree
+from ddlwa.report import changes, tree
 from ddlwa.report.model import Fault
+from ddlwa.report.problems import problems
 from ddlwa.report.units import duration
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ddlwa.report.model import Finding, Report, RouteResult, Run
+    from ddlwa.report.model import Report, RouteResult, Run
 
 _RIGHT, _WRONG, _QUIET = "green", "red", "dim"
 _NARROWEST = 76  # the fixed columns need most of it; a narrower terminal breaks the lines itself
@@ -75,6 +75,9 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         )
     if len(report.runs) > 1 and report.runs[0].right:
         yield Text("Plain ddtrace was right everywhere: this app does not show the problem.", style="yellow")
+    if report.comparison is not None:
+        yield ""
+        yield from changes.draw(report.comparison)
     for one in report.explained:
         yield ""
         yield tree.draw(one)
@@ -178,24 +181,15 @@ def _verdict(faults: tuple[Fault, ...], *, width: int = 20) -> Text:
 
 
 def _faults(run: Run) -> Iterator[RenderableType]:
-    """Say of each kind of fault how often it happened, and what one example of it looks like."""
-    found: defaultdict[Fault, list[tuple[str, Finding]]] = defaultdict(list)
-    for route in run.routes:
-        for invocation in route.invocations:
-            for finding in invocation.findings:
-                found[finding.fault].append((f"{route.label}, invocation {invocation.number}", finding))
-    for trace in run.others:
-        for finding in trace.findings:
-            found[finding.fault].append(("no invocation", finding))
-    for fault in Fault:
-        if cases := found[fault]:
-            where, example = cases[0]
-            yield Text.assemble(
-                (f"✗ {fault.value}", _WRONG),
-                f", {_count(len(cases), 'time')}" + (", for example in " if len(cases) > 1 else ", in "),
-                (where, "bold"),
-            )
-            yield Padding(Text(example.message), (0, 0, 0, 2))
+    """Say of each kind of fault how often it happened, what one example looks like, and what to do."""
+    for one in problems(run):
+        yield Text.assemble(
+            (f"✗ {one.fault.value}", _WRONG),
+            f", {_count(one.count, 'time')}" + (", for example in " if one.count > 1 else ", in "),
+            (f"{one.route}, invocation {one.number}" if one.route else "no invocation", "bold"),
+        )
+        yield Padding(Text(one.example), (0, 0, 0, 2))
+        yield Padding(Text(f"What to do: {one.advice}"), (0, 0, 0, 2))
 
 
 def _summary(report: Report) -> Table:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -12,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from ddlwa.report.branches import grow, walk
+from ddlwa.report.printable import printable
 from ddlwa.report.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
+    from ddlwa.report.branches import Branch
     from ddlwa.report.model import Explained, TracedSpan
 
 _WRONG, _QUIET = "red", "dim"
@@ -32,39 +33,6 @@ _GROUPS = (
     re.compile(r"http\..*"),
     re.compile(r".*", re.DOTALL),
 )
-
-
-@dataclass(eq=False, slots=True)
-class Branch:
-    """A span with those that it is the parent of.
-
-    Attributes:
-        span: The span.
-        children: In order of their start.
-        parent: The branch that it hangs on; None for a root, and where the parent is missing.
-    """
-
-    span: TracedSpan
-    children: list[Branch] = field(default_factory=list)
-    parent: Branch | None = None
-
-
-def grow(spans: Iterable[TracedSpan]) -> list[Branch]:
-    """Hang each span on its parent; return the roots, and what has no parent here, in order of their start.
-
-    Args:
-        spans: Of any traces. Each comes out once, also where spans are each other's parents or share an id.
-    """
-    branches = [Branch(span) for span in sorted(spans, key=lambda span: span.start_ns)]
-    by_id: dict[tuple[int, int], Branch] = {}
-    for branch in branches:
-        by_id.setdefault((branch.span.trace_id, branch.span.span_id), branch)
-    for branch in branches:
-        parent = by_id.get((branch.span.trace_id, branch.span.parent_id))
-        if parent is not None and not any(above is branch for above in _upwards(parent)):
-            branch.parent = parent
-            parent.children.append(branch)
-    return [branch for branch in branches if branch.parent is None]
 
 
 def tags_to_show(tags: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -86,7 +54,7 @@ def width_for(explained: Iterable[Explained]) -> int:
     Args:
         explained: What is to be drawn.
     """
-    depths = (len(list(_upwards(branch))) for one in explained for branch in _walk(grow(one.spans)))
+    depths = (branch.depth + 1 for one in explained for branch in walk(grow(one.spans)))
     return max(depths, default=0) * _INDENT + _SPAN_WIDTH
 
 
@@ -102,33 +70,18 @@ def draw(one: Explained) -> Tree:
         top.add(Text(one.error, style=_WRONG))
     if not one.spans:
         top.add(Text("no trace arrived", style=_WRONG))
-    trees: dict[Branch | None, Tree] = {None: top}
-    for branch in _walk(grow(one.spans)):
+    trees: dict[Branch[TracedSpan] | None, Tree] = {None: top}
+    for branch in walk(grow(one.spans)):
         trees[branch] = trees[branch.parent].add(_label(branch))
     return top
 
 
-def _walk(roots: Iterable[Branch]) -> Iterator[Branch]:
-    """Go through branches, parents first."""
-    pending = deque(roots)
-    while pending:
-        branch = pending.popleft()
-        yield branch
-        pending.extend(branch.children)
-
-
-def _upwards(branch: Branch | None) -> Iterator[Branch]:
-    while branch is not None:
-        yield branch
-        branch = branch.parent
-
-
-def _label(branch: Branch) -> Group:
+def _label(branch: Branch[TracedSpan]) -> Group:
     span = branch.span
     pieces = (
-        (_printable(span.name), "bold"),
-        ("" if span.resource == span.name else _printable(span.resource), ""),
-        (_printable(span.service), "cyan"),
+        (printable(span.name), "bold"),
+        ("" if span.resource == span.name else printable(span.resource), ""),
+        (printable(span.service), "cyan"),
         (duration(span.duration_ns), "green"),
         ("error" if span.error else "", _WRONG),
         ("(its parent is not here)" if branch.parent is None and span.parent_id else "", _QUIET),
@@ -138,12 +91,5 @@ def _label(branch: Branch) -> Group:
     table.add_column(style=_QUIET, overflow="fold")
     table.add_column(overflow="fold")
     for name, value in tags_to_show(span.tags):
-        table.add_row(Text(_printable(name)), Text(_printable(value)))
+        table.add_row(Text(printable(name)), Text(printable(value)))
     return Group(title, table)
-
-
-def _printable(text: str) -> str:
-    """Write out what would do something to a terminal, but leave lines lines."""
-    return "".join(
-        one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text.expandtabs(4)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ddlwa.report.advice import advise
 from ddlwa.report.model import Fault, Mode
 
 if TYPE_CHECKING:
@@ -29,32 +30,7 @@ _PLAIN = (
     "Here plain ddtrace traces the app. Trace it with ddlwa: ddlwa.patch_all() before the app is created, or "
     'ddlwa-run; and give the sandbox mode="hold" or mode="extension".'
 )
-_IN_FORCE = (
-    "See sandbox.output() for warnings of ddlwa: with an unsupported ddtrace it leaves tracing as it was. "
-    "DDLWA_MODE must not be off."
-)
-_OUTPUT = "See what the app printed: sandbox.output()."
-_ADVICE = {
-    Fault.NO_RESPONSE: _OUTPUT,
-    Fault.WRONG_STATUS: _OUTPUT,
-    Fault.LOST: (
-        "See sandbox.output() for warnings of ddlwa and ddtrace, whether DD_TRACE_ENABLED is false, and "
-        "which span is begun and never finished."
-    ),
-    Fault.LATE: (f"{_IN_FORCE} Work that outlives DDLWA_HOLD_TIMEOUT_MS belongs into ddlwa.defer()."),
-    Fault.NOT_WHOLE: (
-        "Finish each span that is begun, best in a `with` block, and trace the app once: with ddlwa-run or "
-        "with ddlwa.patch_all(), in place of ddtrace-run and ddtrace.auto."
-    ),
-    Fault.FROZEN_TIME: f"{_IN_FORCE} DDLWA_OPEN_SPANS must not be keep.",
-    Fault.BACKGROUND_FROZEN_TIME: (
-        "Let it be done before the freeze: with ddlwa.defer(..., critical=True), or in extension mode "
-        "(DDLWA_MODE=extension)."
-    ),
-    Fault.CUT_SHORT: "Run the test on a less loaded machine; if it stays, please report it.",
-    Fault.NEGATIVE_DURATION: "Read both ends of a span from one clock; no code may set the clock back.",
-    Fault.OUTSIDE_RUN: "A span's explicit start or finish time has to come from the app's own time.time().",
-}
+_PRINTED = "See what the app printed: sandbox.output()."
 
 
 def assert_no_frozen_time(trace: Trace) -> None:
@@ -127,7 +103,8 @@ def _assert_none(trace: Trace, faults: Collection[Fault], *, wrong: str) -> None
     if not findings:
         return
     found = list(dict.fromkeys(one.fault for one in findings))
-    advice = [_PLAIN] if trace.mode is Mode.PLAIN else [_ADVICE[fault] for fault in found]
+    plain = trace.mode is Mode.PLAIN
+    advice = [_PLAIN] if plain else [*(advise(fault, mode=trace.mode) for fault in found), _PRINTED]
     raise AssertionError(
         "\n".join(
             [

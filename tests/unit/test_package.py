@@ -38,7 +38,7 @@ def test_runtime_never_loads_the_tooling():
     )
     loaded = python(code).split()
     assert "ddlwa.patch" in loaded
-    for name in ("argparse", "rich", "aiohttp", "pytest", "uvicorn", "fastapi", "starlette"):
+    for name in ("argparse", "jinja2", "rich", "aiohttp", "pytest", "uvicorn", "fastapi", "starlette"):
         assert name not in loaded
     for name in ("ddlwa.cli", "ddlwa.check", "ddlwa.report", "ddlwa.simulator", "ddlwa.demo"):
         assert name not in loaded

@@ -5,46 +5,19 @@ import importlib.util
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
+from check_reports import make_report
 
 import ddlwa
 from ddlwa import cli
 from ddlwa.check import command
 from ddlwa.check.errors import AppImportError
 from ddlwa.check.plan import Planned
-from ddlwa.report.model import Fault, Finding, InvocationResult, Mode, Report, RouteResult, Run, Window
+from ddlwa.check.threshold import Threshold
+from ddlwa.report.model import Mode
 from ddlwa.simulator import InvokeMode
-
-
-def make_report(options, *, right):
-    findings = () if right else (Finding(Fault.LOST, "No span ever arrived."),)
-    invocation = InvocationResult(
-        number=1,
-        trace_id=1,
-        status=200,
-        started_ns=1,
-        stopped_ns=2,
-        delivered=right,
-        spans=(),
-        findings=findings,
-    )
-    run = Run(
-        mode=options.modes[-1],
-        routes=(RouteResult("GET", "/", (invocation,)),),
-        others=(),
-        timeline=(Window(0, 3, frozen=False),),
-        clock_jumped=True,
-        elapsed_s=0.1,
-    )
-    return Report(
-        app=options.app,
-        version="0",
-        ddtrace_version="0",
-        adapter=options.adapter_label,
-        freeze_ns=options.freeze_ns,
-        runs=(run,),
-    )
 
 
 @pytest.fixture
@@ -79,6 +52,11 @@ def checked(monkeypatch):
         (["main:app", "--adapter", "/no/such/adapter"], "cargo install lambda_web_adapter"),
         (["main:app", "--invoke-mode", "streaming"], "response_stream"),
         (["main:app", "--explain", "--plain"], "--compare"),
+        (["main:app", "--fail-if", "p50:20%"], "--baseline"),
+        (["main:app", "--baseline", "b.json", "--fail-if", "20%"], "p95:20% or p50:5ms"),
+        (["main:app", "--save-baseline", "/no/such/folder/b.json"], "--save-baseline"),
+        (["main:app", "--junit", "/no/such/folder/report.xml"], "--junit"),
+        (["main:app", "--html", "/"], "--html"),
         (["main:app", "--nonsense"], "--nonsense"),
     ],
 )
@@ -159,6 +137,27 @@ def test_the_options_reach_the_check(checked):
             explain=True,
         ),
     ]
+
+
+def test_what_is_compared_reaches_the_check(checked):
+    """Thresholds are read in their order, each once; without one it is the default."""
+    cli.main(["check", "main:app", "--baseline", "b.json", "--save-baseline", "new.json"])
+    twice = ["--fail-if", "p95:20%", "--fail-if", "p50:5ms", "--fail-if", "p95:20%"]
+    cli.main(["check", "main:app", "--baseline", "b.json", *twice])
+    assert (checked[0].baseline, checked[0].save_baseline) == (Path("b.json"), Path("new.json"))
+    assert checked[0].thresholds == (Threshold.parse("p50:20%"),)
+    assert checked[1].thresholds == (Threshold.parse("p95:20%"), Threshold.parse("p50:5ms"))
+
+
+def test_a_baseline_of_a_wrong_run_is_not_announced(monkeypatch, capsys, tmp_path):
+    """What is wrong is no measure for what comes; the command says that nothing was saved."""
+
+    async def check(options, *, on_progress):
+        return make_report(options, right=False)
+
+    monkeypatch.setattr(command, "check", check)
+    assert cli.main(["check", "main:app", "--save-baseline", str(tmp_path / "b.json")]) == 1
+    assert "is not written" in capsys.readouterr().err
 
 
 def test_the_adapter_is_named_in_the_report(capsys, checked, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ddlwa.report.comparison import Compared, Comparison
 from ddlwa.report.model import (
     Fault,
     Finding,
@@ -66,8 +67,33 @@ def make_run(mode: Mode, *, wrong: bool = False, others: tuple[OtherTrace, ...] 
     )
 
 
-def make_report(*runs: Run) -> Report:
+def make_compared(*, slower: bool = False, route: str = "GET /items/1", span: str = "db.query") -> Compared:
+    return Compared(
+        route=route,
+        span=span,
+        threshold="p50:20%",
+        before_ns=5_000_000,
+        now_ns=8_000_000 if slower else 5_500_000,
+        limit_ns=6_000_000,
+        cause="db.query comes 8 times where it came 1: 3.0 ms more" if slower else "",
+    )
+
+
+def make_comparison(*compared: Compared, measurements: int = 1) -> Comparison:
+    return Comparison(
+        baseline="baseline.json",
+        thresholds=("p50:20%",),
+        compared=compared,
+        new=("GET /new",),
+        gone=("GET /old",),
+        notes=("ddtrace was 4.15.0, is 4.16.0",),
+        measurements=measurements,
+    )
+
+
+def make_report(*runs: Run, comparison: Comparison | None = None) -> Report:
     return Report(
+        comparison=comparison,
         app="shop.main:app",
         version="0.1.0",
         ddtrace_version="4.16.0",

@@ -96,9 +96,10 @@ def test_the_message_tells_what_is_wrong_and_what_to_do():
         "- frozen time: It is frozen time.",
         "- frozen background: It is frozen background.",
     ]
-    assert lines[3].startswith("What to do: See sandbox.output()")
+    assert lines[3].startswith("What to do: See what the app logs")
     assert lines[4].startswith("What to do: Let it be done before the freeze")
     assert lines[5:] == [
+        "What to do: See what the app printed: sandbox.output().",
         "GET /: 2 spans",
         "  fastapi.request  GET /  3h 0m  (3h 0m of it frozen, not delivered before the freeze)",
         "  mail  send  5.0 ms  (work after the response)",

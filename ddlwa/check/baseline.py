@@ -1,0 +1,145 @@
+"""A baseline: what a check measured once, in a file that a repository can keep."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ddlwa.check.errors import BaselineError
+from ddlwa.check.samples import Measured
+from ddlwa.check.threshold import STATISTICS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from ddlwa.check.samples import Samples
+    from ddlwa.report.model import Report
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What was measured.
+
+    Attributes:
+        circumstances: What may explain a difference, each by its name: app, mode, adapter, versions.
+        machine_ns: What the reference work took at its quickest, in nanoseconds; see `ddlwa.check.machine`.
+        samples: By route and operation name.
+    """
+
+    circumstances: dict[str, str]
+    machine_ns: int
+    samples: Samples
+
+    @classmethod
+    def of(cls, report: Report, *, machine_ns: int, samples: Samples) -> Baseline:
+        """Make one of what a check has measured.
+
+        Args:
+            report: Of that check.
+            machine_ns: What the reference work took at its quickest, in nanoseconds.
+            samples: What its judged run took.
+        """
+        circumstances = {
+            "app": report.app,
+            "traced by": report.judged.mode.label,
+            "adapter": report.adapter,
+            "ddlwa": report.version,
+            "ddtrace": report.ddtrace_version,
+            "Python": platform.python_version(),
+        }
+        return cls(circumstances, machine_ns, samples)
+
+    def differences(self, now: Baseline) -> tuple[str, ...]:
+        """List what is not as it was.
+
+        Args:
+            now: What has been measured since.
+        """
+        return tuple(
+            f"{name} was {before}, is {now.circumstances.get(name)}"
+            for name, before in self.circumstances.items()
+            if now.circumstances.get(name) != before
+        )
+
+
+def save(baseline: Baseline, file: Path) -> None:
+    """Write a baseline.
+
+    Args:
+        baseline: What was measured.
+        file: Where to; what is there is replaced.
+
+    Raises:
+        BaselineError: The file can't be written.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "circumstances": baseline.circumstances,
+        "machine_ns": baseline.machine_ns,
+        "routes": {
+            route: {
+                span: {"spans": one.spans, "own_ns": one.own_ns, **_in_ns(one)} for span, one in spans.items()
+            }
+            for route, spans in baseline.samples.items()
+        },
+    }
+    try:
+        file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BaselineError(f"--save-baseline {file}", str(error.strerror), output="") from error
+
+
+def load(file: Path) -> Baseline:
+    """Read a baseline.
+
+    Args:
+        file: As `save` has written it.
+
+    Raises:
+        BaselineError: There is none, or none that this version reads.
+    """
+    what = f"--baseline {file}"
+    again = "write it anew with --save-baseline"
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BaselineError(what, f"{error.strerror}; {again}", output="") from error
+    except ValueError as error:
+        raise BaselineError(what, f"this is no JSON ({error}); {again}", output="") from error
+    found = document.get("schema_version") if isinstance(document, dict) else None
+    if found != SCHEMA_VERSION:
+        reason = f"its schema_version is {found}, not {SCHEMA_VERSION}; {again}"
+        raise BaselineError(what, reason, output="")
+    try:
+        return Baseline(
+            circumstances={str(name): str(value) for name, value in document["circumstances"].items()},
+            machine_ns=int(document["machine_ns"]),
+            samples={
+                route: {span: _measured(one) for span, one in spans.items()}
+                for route, spans in document["routes"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BaselineError(what, f"it is not whole ({error!r}); {again}", output="") from error
+
+
+def _in_ns(one: Measured) -> dict[str, int]:
+    return {
+        key: value
+        for name in STATISTICS
+        for key, value in ((f"{name}_ns", one.statistics[name]), (f"{name}_noise_ns", one.noise_ns[name]))
+    }
+
+
+def _measured(one: dict[str, Any]) -> Measured:
+    return Measured(
+        statistics={name: int(one[f"{name}_ns"]) for name in STATISTICS},
+        noise_ns={name: int(one[f"{name}_noise_ns"]) for name in STATISTICS},
+        spans=int(one["spans"]),
+        own_ns=int(one["own_ns"]),
+    )

@@ -1,0 +1,181 @@
+"""Render a report for GitHub Actions: annotations, and a job's summary.
+
+The forms are those of docs.github.com, "Workflow commands for GitHub Actions".
+"""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from ddlwa.report.printable import printable
+from ddlwa.report.problems import problems
+from ddlwa.report.units import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ddlwa.report.comparison import Comparison
+    from ddlwa.report.model import Failure, Report, Run
+    from ddlwa.report.problems import Problem
+
+# GitHub shows ten annotations of a step.
+_ANNOTATIONS = 10
+# A summary may have 1 MiB. Nobody reads that much of a log, or of a table.
+_OUTPUT = 20_000
+_ROWS = 200
+
+
+def commands(report: Report) -> str:
+    """Write an annotation for each kind of fault, and for each route that is slower than allowed.
+
+    Args:
+        report: What the check found.
+    """
+    annotations = [
+        (f"{one.fault.value}: {_where(one)}", f"{one.example}\nWhat to do: {one.advice}")
+        for one in problems(report.judged)
+    ]
+    if report.comparison is not None:
+        worst = {one.route: one for one in sorted(report.comparison.slower, key=lambda one: one.change)}
+        annotations += [(f"slower: {one.route}", str(one)) for one in worst.values()]
+    if (more := len(annotations) - _ANNOTATIONS) > 0:
+        kept = annotations[: _ANNOTATIONS - 1]
+        annotations = [*kept, ("and more", f"{more + 1} more are in the log and in the summary.")]
+    return "".join(_error(f"ddlwa check {report.app}: {title}", text) for title, text in annotations)
+
+
+def summary(report: Report) -> str:
+    """Write the summary of a job's step, in Markdown.
+
+    Args:
+        report: What the check found.
+    """
+    judged = report.judged
+    how_long = f" for {duration(report.freeze_ns)}" if judged.clock_jumped else ""
+    versions = f"ddlwa {report.version}, ddtrace {report.ddtrace_version}"
+    lines = [
+        f"## {_mark(right=report.right)} ddlwa check {_code(report.app)}",
+        "",
+        f"{versions}, adapter {_text(report.adapter)}, frozen{how_long} after every response.",
+        "",
+        *(_counts(run) for run in report.runs),
+        "",
+        *_table(("Route", "Delivered", "Longest", "Verdict"), _routes(judged)),
+    ]
+    for one in problems(judged):
+        lines += ["", f"**{_text(one.fault.value)}**, {_text(_where(one))}: {_text(one.example)}  "]
+        lines += [f"What to do: {_text(one.advice)}"]
+    if report.comparison is not None:
+        lines += ["", *_comparison(report.comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def failure_command(failure: Failure) -> str:
+    """Write the annotation of a check that could not be made.
+
+    Args:
+        failure: Why not.
+    """
+    return _error(f"ddlwa check {failure.app} could not be made", failure.reason)
+
+
+def failure_summary(failure: Failure) -> str:
+    """Write the summary of a check that could not be made, with the end of what the app printed.
+
+    Args:
+        failure: Why not.
+    """
+    lines = [f"## {_mark(right=False)} ddlwa check {_code(failure.app)} could not be made", ""]
+    lines += [_text(failure.reason), ""]
+    if failure.output:
+        output = html.escape(printable(failure.output[-_OUTPUT:]))
+        lines += [f"<pre>{output}</pre>", ""]
+    return "\n".join(lines)
+
+
+def _where(one: Problem) -> str:
+    times = f"{one.count} times, first in " if one.count > 1 else ""
+    return times + (f"{one.route}, invocation {one.number}" if one.route else "no invocation")
+
+
+def _error(title: str, message: str) -> str:
+    """Write a workflow command, in which nothing of the app's can end it or begin another."""
+    title = _escaped(printable(title)).replace(":", "%3A").replace(",", "%2C")
+    return f"::error title={title}::{_escaped(printable(message))}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _counts(run: Run) -> str:
+    invocations = run.invocations
+    right, delivered = sum(one.right for one in invocations), sum(one.delivered for one in invocations)
+    return (
+        f"- {_mark(right=run.right)} {run.mode.label}: {right}/{len(invocations)} right, "
+        f"{delivered}/{len(invocations)} delivered before the freeze"
+    )
+
+
+def _routes(run: Run) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    # What is wrong stands first, where the table is cut.
+    for route in sorted(run.routes, key=lambda route: route.right):
+        longest = "none" if route.longest_ns is None else duration(route.longest_ns)
+        verdict = ", ".join(fault.value for fault in route.faults) or "right"
+        delivered = f"{route.delivered}/{len(route.invocations)}"
+        rows.append((_code(route.label), delivered, longest, f"{_mark(right=route.right)} {verdict}"))
+    return rows
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    slower = sorted(comparison.slower, key=lambda one: -one.change)
+    lines = [f"### Compared with {_code(comparison.baseline)}", ""]
+    if slower:
+        headings = ("Route", "Span", "Baseline", "Now", "Change", "Allowed", "Most likely")
+        rows = [
+            (
+                _code(one.route),
+                _code(one.span),
+                duration(one.before_ns),
+                duration(one.now_ns),
+                f"{one.change:+.0%}",
+                f"{duration(one.limit_ns)} ({one.threshold})",
+                _text(one.cause),
+            )
+            for one in slower
+        ]
+        lines += _table(headings, rows)
+    else:
+        lines.append(f"{_mark(right=True)} Nothing is slower than {', '.join(comparison.thresholds)} allows.")
+    for what, some in (("new", comparison.new), ("gone", comparison.gone)):
+        if some:
+            lines += ["", f"{what.capitalize()}: {', '.join(map(_code, some[:_ROWS]))}"]
+    return [*lines, *(line for note in comparison.notes for line in ("", f"Note: {_text(note)}."))]
+
+
+def _table(headings: Sequence[str], rows: Sequence[Iterable[str]]) -> list[str]:
+    lines = [_row(headings), _row("---" for _ in headings), *map(_row, rows[:_ROWS])]
+    if (more := len(rows) - _ROWS) > 0:
+        lines += ["", f"and {more} more"]
+    return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _mark(*, right: bool) -> str:
+    return "✅" if right else "❌"
+
+
+def _code(text: str) -> str:
+    """Show a text as it is: in HTML, as backticks and bars of the app's would end Markdown's own."""
+    return f"<code>{_text(text)}</code>"
+
+
+def _text(text: str) -> str:
+    """Keep a text from being markup, of HTML or of Markdown, in a table or outside."""
+    escaped = html.escape(printable(text)).replace("\n", " ")
+    return "".join(f"&#{ord(one)};" if one in "\\`*_{}[]()#+!|~@" else one for one in escaped)

@@ -1,0 +1,112 @@
+"""Render a report as JUnit XML, for CI servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from ddlwa.report.advice import advise
+from ddlwa.report.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ddlwa.report.model import Failure, Finding, Report, Run
+
+_CORRECTNESS, _DURATIONS = "correctness", "durations"
+# Of what is wrong with a route, so much is written out; the rest is counted.
+_EXAMPLES = 10
+
+
+def render(report: Report) -> str:
+    """Write a test case per route for what is right, and one for how long it takes.
+
+    There are failures if and only if the check failed; a route that is not compared is skipped.
+
+    Args:
+        report: What the check found.
+    """
+    judged = report.judged
+    return _document(
+        report.app,
+        _suite(_CORRECTNESS, _correctness(judged), elapsed_s=judged.elapsed_s),
+        _suite(_DURATIONS, _durations(report), elapsed_s=0.0),
+    )
+
+
+def render_failure(failure: Failure) -> str:
+    """Write a test case that ends in an error.
+
+    Args:
+        failure: Why the check could not be made.
+    """
+    case = _case(_CORRECTNESS, failure.app)
+    _tell(case, "error", kind="check", message=failure.reason, text=failure.output or failure.reason)
+    return _document(failure.app, _suite(_CORRECTNESS, [case], elapsed_s=0.0))
+
+
+def _correctness(run: Run) -> Iterable[ET.Element]:
+    for route in run.routes:
+        case = _case(_CORRECTNESS, route.label)
+        found = [
+            (f"invocation {one.number}", finding) for one in route.invocations for finding in one.findings
+        ]
+        _judge(case, found, run)
+        yield case
+    if run.others:
+        case = _case(_CORRECTNESS, "traces of no invocation")
+        _judge(case, [(one.spans[0].name, finding) for one in run.others for finding in one.findings], run)
+        yield case
+
+
+def _judge(case: ET.Element, found: Sequence[tuple[str, Finding]], run: Run) -> None:
+    if not found:
+        return
+    faults = list(dict.fromkeys(finding.fault for _, finding in found))
+    lines = [f"{where}: {finding.fault.value}: {finding.message}" for where, finding in found[:_EXAMPLES]]
+    if (more := len(found) - _EXAMPLES) > 0:
+        lines.append(f"and {more} more")
+    lines += [f"What to do: {text}" for text in dict.fromkeys(advise(one, mode=run.mode) for one in faults)]
+    names = ", ".join(fault.value for fault in faults)
+    _tell(case, "failure", kind=faults[0].value, message=names, text="\n".join(lines))
+
+
+def _durations(report: Report) -> Iterable[ET.Element]:
+    comparison = report.comparison
+    for route in report.judged.routes:
+        case = _case(_DURATIONS, route.label)
+        compared = [one for one in comparison.compared if one.route == route.label] if comparison else []
+        slower = [one for one in compared if one.slower]
+        if slower:
+            _tell(case, "failure", kind="slower", message=str(slower[0]), text="\n".join(map(str, slower)))
+        elif not compared:
+            why = f"{comparison.baseline} does not know it" if comparison else "nothing to compare with"
+            ET.SubElement(case, "skipped", message=printable(why))
+        yield case
+
+
+def _document(app: str, *suites: ET.Element) -> str:
+    root = ET.Element("testsuites", name=printable(f"ddlwa check {app}"))
+    root.extend(suites)
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, 0)) for suite in suites)))
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(name: str, cases: Iterable[ET.Element], *, elapsed_s: float) -> ET.Element:
+    suite = ET.Element("testsuite", name=name)
+    suite.extend(cases)
+    suite.set("tests", str(len(suite)))
+    for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("time", f"{elapsed_s:.3f}")
+    return suite
+
+
+def _case(suite: str, name: str) -> ET.Element:
+    return ET.Element("testcase", classname=f"ddlwa.{suite}", name=printable(name), time="0")
+
+
+def _tell(case: ET.Element, tag: str, *, kind: str, message: str, text: str) -> None:
+    ET.SubElement(case, tag, type=kind, message=printable(message)).text = printable(text)
