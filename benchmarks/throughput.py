@@ -109,12 +109,19 @@ class _Client(asyncio.Protocol):
         self._transport.write(_REQUEST)  # type: ignore[attr-defined] # it is one that writes
 
 
-async def _answers_per_s(port: int, concurrency: int) -> float:
+async def answers_per_s(port: int, concurrency: int, *, slice_s: float = SLICE_S) -> float:
+    """Give how many requests a second a server answers.
+
+    Args:
+        port: Where it listens.
+        concurrency: How many requests are under way at a time.
+        slice_s: For how long it is asked, in seconds, after a quarter of that which does not count.
+    """
     loop = asyncio.get_running_loop()
     clients = [await loop.create_connection(_Client, "127.0.0.1", port) for _ in range(concurrency)]
-    await asyncio.sleep(SLICE_S / 4)
+    await asyncio.sleep(slice_s / 4)
     begun_s, before = time.perf_counter(), sum(client.answered for _, client in clients)
-    await asyncio.sleep(SLICE_S)
+    await asyncio.sleep(slice_s)
     answered = sum(client.answered for _, client in clients) - before
     took_s = time.perf_counter() - begun_s
     for transport, _ in clients:
@@ -137,7 +144,7 @@ async def measure(url: str, concurrency: int) -> float:
         shares = []
         for number in range(PAIRS):
             ports = (plain, ddlwa) if number % 2 else (ddlwa, plain)
-            rates = {port: await _answers_per_s(port, concurrency) for port in ports}
+            rates = {port: await answers_per_s(port, concurrency) for port in ports}
             shares.append(rates[ddlwa] / rates[plain])
         return statistics.median(shares)
 

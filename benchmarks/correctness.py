@@ -1,0 +1,83 @@
+"""Which approaches have right traces, delivered before the freeze, by the check's own judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, cast
+
+from benchmarks.results import Correctness
+from ddlwa.check.plan import Planned, schedule
+from ddlwa.check.session import measure as check
+from ddlwa.demo.tour import TOUR
+from ddlwa.report.model import Mode
+from ddlwa.simulator import TraceAgent, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.approaches import Approach
+
+FREEZE = "3h"
+APPS = {
+    "routes": "the demo's routes",
+    "http": 'its routes behind an `@app.middleware("http")`',
+    "demo": "the demo as it is, with an ASGI middleware that traces too",
+}
+
+
+async def measure(
+    approaches: Sequence[Approach],
+    *,
+    rounds: int,
+    say: Callable[[str], object],
+    apps: Sequence[str] = tuple(APPS),
+) -> list[Correctness]:
+    """Take each approach over the demo's routes.
+
+    Args:
+        approaches: Which.
+        apps: How much of the demo stands before the routes.
+        rounds: How many times each of the routes is asked for.
+        say: Told what is being done.
+    """
+    found = []
+    async with AsyncExitStack() as stack:
+        datadog = await stack.enter_async_context(TraceAgent())
+        otlp: TraceAgent | None = None
+        for approach in approaches:
+            agent = datadog
+            if approach.otlp:
+                from benchmarks.otlp_receiver import otlp_receiver  # noqa: PLC0415 - only they need OTLP
+
+                otlp = otlp or cast("TraceAgent", await stack.enter_async_context(otlp_receiver()))
+                agent = otlp
+            for app in apps:
+                say(f"correctness: {approach.name}, {app}")
+                found.append(await _one(approach, app, agent=agent, rounds=rounds))
+    return found
+
+
+async def _one(approach: Approach, app: str, *, agent: TraceAgent, rounds: int) -> Correctness:
+    requests = [
+        Planned(one.method, one.path, headers=one.headers, expected_status=one.status) for one in TOUR
+    ]
+    run = await check(
+        app,
+        mode=Mode.PLAIN,  # the command says what traces it
+        requests=schedule(requests, total=rounds * len(requests)),
+        freeze_ns=parse_duration(FREEZE),
+        agent=agent,
+        command=approach.server(app, port="{port}"),
+        on_invocation=lambda _: None,
+    )
+    invocations = [one for route in run.routes for one in route.invocations]
+    faults = Counter(fault for one in invocations for fault in {found.fault.value for found in one.findings})
+    return Correctness(
+        approach.name,
+        app,
+        invocations=len(invocations),
+        right=sum(one.right for one in invocations),
+        delivered=sum(one.delivered for one in invocations),
+        faults=dict(faults.most_common()),
+    )

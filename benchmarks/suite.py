@@ -1,0 +1,53 @@
+"""Measures all that the page shows, in one run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import coldstart, correctness, growth, latency, load, memory
+from benchmarks.approaches import APPROACHES, here, scrub_environment
+from benchmarks.results import Machine, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from benchmarks.scales import Scale
+
+
+async def measure(sections: Sequence[str], *, scale: Scale, say: Callable[[str], object]) -> Results:
+    """Measure some sections, each with every approach that runs on this Python.
+
+    Args:
+        sections: Their names, as `benchmarks.results.SECTIONS` has them.
+        scale: How thoroughly.
+        say: Told what is being done.
+    """
+    scrub_environment()
+    approaches = here()
+    rounds = scale.rounds
+    measuring: dict[str, Callable[[], Awaitable[list[Any]]]] = {
+        "correctness": lambda: correctness.measure(approaches, rounds=scale.tours, say=say),
+        "latency": lambda: latency.measure(approaches, rounds=rounds, requests=scale.requests, say=say),
+        "throughput": lambda: load.measure(approaches, rounds=rounds, slice_s=scale.slice_s, say=say),
+        "cold_start": lambda: coldstart.measure(approaches, rounds=rounds, say=say),
+        "growth": lambda: growth.measure(approaches, rounds=rounds, seconds=scale.growth_s, say=say),
+        "memory": lambda: memory.measure(approaches, invocations=scale.invocations, say=say),
+    }
+    found = {section: await measuring[section]() for section in sections}
+    missing = [one.name for one in APPROACHES.values() if one not in approaches]
+    return Results(machine=_machine(), missing=missing, **found)
+
+
+def _machine() -> Machine:
+    return Machine(
+        date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
+        cores=os.cpu_count() or 1,
+        system=platform.system(),
+        python=platform.python_version(),
+        ddtrace=version("ddtrace"),
+        ddlwa=version("ddlwa"),
+    )
