@@ -16,8 +16,8 @@ from benchmarks.correctness import APPS
 from benchmarks.latency import STATES
 
 ROOT = Path(__file__).parents[2]
-# Section, what of a row is looked at, of which rows, and between what it has to be: multiples of plain ddtrace in
-# the same round. Far beyond noise: what leaves these bounds has changed its nature.
+# Section, what of a row is looked at, of which rows, and between what it has to be: multiples of what plain
+# ddtrace has in the same round. Far beyond noise: what leaves these bounds has changed its nature.
 BOUNDS = [
     ("latency", "p50", lambda row: row.agent == "healthy", (0, 4)),
     ("throughput", "shares", lambda row: row.concurrency > 1, (0.6, 2)),
@@ -86,7 +86,7 @@ def test_the_page_is_that_of_the_data(run):
     found, text, folder = run
     assert page.render(found) == text
     plots.draw(found, folder / "again")
-    shown = {name for name in re.findall(r"\(benchmarks/(.*)\)", text)}
+    shown = set(re.findall(r"\(benchmarks/(.*)\)", text))
     assert {file.name for file in (folder / "again").iterdir()} == shown
     for name in shown:
         assert (folder / "again" / name).read_bytes() == (folder / "benchmarks" / name).read_bytes()
