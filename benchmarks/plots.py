@@ -9,7 +9,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from benchmarks.approaches import APPROACHES, OURS, PLAIN
-from benchmarks.columns import shares
+from benchmarks.columns import percent, shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _correctness(results: Results) -> Any:
     ):
         for row, name in enumerate(names):
             axis.barh(row, 100 * values[name], height=0.62, color=_color(name))
-            axis.text(100 * values[name] + 2, row, f"{100 * values[name]:.4g} %", va="center", fontsize=9)
+            axis.text(100 * values[name] + 2, row, percent(values[name]), va="center", fontsize=9)
         axis.set_xlim(0, 118)
         axis.set_xticks(range(0, 101, 25))
         axis.set_title(f"{title}, % of invocations", loc="left", fontsize=10)
