@@ -5,8 +5,8 @@ import json
 
 from report_samples import HOUR_NS, make_invocation, make_report, make_run, make_span
 
+from ddlwa.report.html.packing import NO_ROUTE, pack
 from ddlwa.report.model import Fault, Finding, Mode, OtherTrace, RouteResult, Window
-from ddlwa.report.packing import NO_ROUTE, pack
 
 OTHER = OtherTrace(spans=(make_span(),), findings=(Finding(Fault.OUTSIDE_RUN, "early"),))
 EPOCH_NS = 1_796_000_000_000_000_000

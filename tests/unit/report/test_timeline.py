@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from report_samples import HOUR_NS, make_span
 
+from ddlwa.report.html.timeline import Stretch, Timeline
 from ddlwa.report.model import Window
-from ddlwa.report.timeline import Stretch, Timeline
 
 MS = 1_000_000
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 
 from ddlwa.report.branches import grow, walk
-from ddlwa.report.packing import NO_ROUTE, pack
+from ddlwa.report.html.packing import NO_ROUTE, pack
 from ddlwa.report.printable import printable
 from ddlwa.report.problems import problems
 from ddlwa.report.tree import tags_to_show
@@ -113,7 +113,7 @@ def _shown(value: object) -> object:
 
 
 def _part(name: str) -> str:
-    return (resources.files("ddlwa.report") / "page" / name).read_text("utf-8")
+    return (resources.files(__name__) / name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

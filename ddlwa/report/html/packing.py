@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ddlwa.report.branches import grow, walk
+from ddlwa.report.html.timeline import Timeline
 from ddlwa.report.printable import printable
-from ddlwa.report.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
