@@ -17,8 +17,8 @@ TEST = """
 from ddlwa.testing import assert_right
 
 
-def test_items(lambda_sandbox):
-    lambda_sandbox.invoke("/items")
+def test_root(lambda_sandbox):
+    lambda_sandbox.invoke("/")
     lambda_sandbox.freeze("3h")
     assert_right(lambda_sandbox.trace())
 """
@@ -39,7 +39,7 @@ def project(tmp_path_factory):
 def check(folder, *arguments, **env):
     """Run the command as the user's CI does."""
     command = Path(sys.executable).with_name("ddlwa")
-    return run([command, "check", "main:app", "--route", "/items", *arguments], folder, **env)
+    return run([command, "check", "main:app", *arguments], folder, **env)
 
 
 def run(command, folder, **env):
@@ -66,7 +66,7 @@ def test_the_command_fails_when_a_middleware_keeps_a_span_open(slower, project):
         for one in json.loads((project / "r.json").read_text("utf-8"))["comparison"]["compared"]
         if one["slower"]
     )
-    assert (found["route"], found["span"]) == ("GET /items", "fastapi.request")
+    assert (found["route"], found["span"]) == ("GET /", "fastapi.request")
     assert found["now_ns"] - found["before_ns"] > 9_000_000
     assert found["cause"].startswith("audit is new, and takes 1")
     (failure,) = ET.parse(project / "r.xml").iter("failure")  # noqa: S314  # we wrote it
@@ -75,11 +75,11 @@ def test_the_command_fails_when_a_middleware_keeps_a_span_open(slower, project):
     assert " where it took " in told
     assert "Most likely: audit is new" in told
     terminal = " ".join(slower.stdout.split())
-    assert f"✗ slower, GET /items {told}" in terminal
-    assert "::error title=ddlwa check main%3Aapp%3A slower%3A GET /items::fastapi.request takes 1" in terminal
+    assert f"✗ slower, GET / {told}" in terminal
+    assert "::error title=ddlwa check main%3Aapp%3A slower%3A GET /::fastapi.request takes 1" in terminal
     for page in ("summary.md", "r.html"):
         text = (project / page).read_text("utf-8")
-        assert "GET /items" in text
+        assert "GET /" in text
         assert "audit is new, and takes 1" in text
 
 
@@ -103,7 +103,7 @@ def test_pytest_fails_and_passes_in_the_same_way(project):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     failed = run(command, project, AUDIT="open", DDLWA_OPEN_SPANS="keep")
     assert failed.returncode == 1, failed.stdout + failed.stderr
-    assert "AssertionError: GET /items: the trace is wrong" in failed.stdout
+    assert "AssertionError: GET /: the trace is wrong" in failed.stdout
     assert "What to do: " in failed.stdout
     assert run(command, project, AUDIT="open").returncode == 0
     assert run(command, project).returncode == 0

@@ -149,7 +149,7 @@ def test_the_action_runs(project):
     inputs = {name: one.get("default", "") for name, one in read(ACTION)["inputs"].items()}
     given = {
         "app": "main:app",
-        "routes": "GET /items\n\nGET /$(touch injected)\n",
+        "routes": "GET /\n\nGET /$(touch injected)\n",
         "save-baseline": "new.json",
     }
 
@@ -170,7 +170,7 @@ def test_the_action_runs(project):
     assert check.returncode == 2, check.stdout + check.stderr
     assert "'GET /$(touch injected)' is not a route" in check.stderr
     assert not (project / "injected").exists()
-    given["routes"] = "GET /items\n"
+    given["routes"] = "GET /\n"
     assert run()[1].returncode == 0
     shutil.move(project / "new.json", project / "ddlwa-baseline.json")
     compared = run(**{"fail-if": "p50:500%\np95:10s\n", "save-baseline": ""})[1]

@@ -11,8 +11,8 @@ from fastapi import FastAPI, Request
 app = FastAPI()
 
 
-@app.get("/items")
-async def items() -> list[str]:
+@app.get("/")
+async def root() -> list[str]:
     """Ask a database."""
     with tracer.trace("db.query", resource="select"):
         await asyncio.sleep(0.002)
