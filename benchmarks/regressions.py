@@ -60,7 +60,7 @@ async def _measure(arguments: argparse.Namespace, folder: Path) -> int:
     for number in range(arguments.slower):
         if number % _SHARED == 0:
             await _check(replace(options, save_baseline=baseline), slower_ms=0)
-        took_ns = load(baseline).samples[route]["fastapi.request"].statistics["p50"]
+        took_ns = load(baseline).samples[route]["fastapi.request"].statistics["p50"].ns
         slower_ms = arguments.share * took_ns / 1e6
         comparison = await _check(replace(options, baseline=baseline), slower_ms=slower_ms)
         found += {one.route for one in comparison.slower} == {route}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from ddlwa.check.errors import BaselineError
-from ddlwa.check.samples import Measured
+from ddlwa.check.samples import Measured, Statistic
 from ddlwa.check.threshold import STATISTICS
 
 if TYPE_CHECKING:
@@ -27,21 +27,18 @@ class Baseline:
 
     Attributes:
         circumstances: What may explain a difference, each by its name: app, mode, adapter, versions.
-        machine_ns: What the reference work took at its quickest, in nanoseconds; see `ddlwa.check.machine`.
         samples: By route and operation name.
     """
 
     circumstances: dict[str, str]
-    machine_ns: int
     samples: Samples
 
     @classmethod
-    def of(cls, report: Report, *, machine_ns: int, samples: Samples) -> Baseline:
+    def of(cls, report: Report, *, samples: Samples) -> Baseline:
         """Make one of what a check has measured.
 
         Args:
             report: Of that check.
-            machine_ns: What the reference work took at its quickest, in nanoseconds.
             samples: What its judged run took.
         """
         circumstances = {
@@ -52,7 +49,7 @@ class Baseline:
             "ddtrace": report.ddtrace_version,
             "Python": platform.python_version(),
         }
-        return cls(circumstances, machine_ns, samples)
+        return cls(circumstances, samples)
 
     def differences(self, now: Baseline) -> tuple[str, ...]:
         """List what is not as it was.
@@ -80,10 +77,10 @@ def save(baseline: Baseline, file: Path) -> None:
     document = {
         "schema_version": SCHEMA_VERSION,
         "circumstances": baseline.circumstances,
-        "machine_ns": baseline.machine_ns,
         "routes": {
             route: {
-                span: {"spans": one.spans, "own_ns": one.own_ns, **_in_ns(one)} for span, one in spans.items()
+                span: {"spans": one.spans, "own_ns": one.own_ns, **_statistics(one)}
+                for span, one in spans.items()
             }
             for route, spans in baseline.samples.items()
         },
@@ -118,7 +115,6 @@ def load(file: Path) -> Baseline:
     try:
         return Baseline(
             circumstances={str(name): str(value) for name, value in document["circumstances"].items()},
-            machine_ns=int(document["machine_ns"]),
             samples={
                 route: {span: _measured(one) for span, one in spans.items()}
                 for route, spans in document["routes"].items()
@@ -128,18 +124,16 @@ def load(file: Path) -> Baseline:
         raise BaselineError(what, f"it is not whole ({error!r}); {again}", output="") from error
 
 
-def _in_ns(one: Measured) -> dict[str, int]:
-    return {
-        key: value
-        for name in STATISTICS
-        for key, value in ((f"{name}_ns", one.statistics[name]), (f"{name}_noise_ns", one.noise_ns[name]))
-    }
+def _statistics(one: Measured) -> dict[str, dict[str, int]]:
+    return {name: asdict(one.statistics[name]) for name in STATISTICS}
 
 
 def _measured(one: dict[str, Any]) -> Measured:
     return Measured(
-        statistics={name: int(one[f"{name}_ns"]) for name in STATISTICS},
-        noise_ns={name: int(one[f"{name}_noise_ns"]) for name in STATISTICS},
+        statistics={
+            name: Statistic(**{field.name: int(one[name][field.name]) for field in fields(Statistic)})
+            for name in STATISTICS
+        },
         spans=int(one["spans"]),
         own_ns=int(one["own_ns"]),
     )

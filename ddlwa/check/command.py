@@ -11,11 +11,11 @@ from ddlwa import __version__
 from ddlwa.check.baseline import load, save
 from ddlwa.check.compare import Expected
 from ddlwa.check.explain import explain
-from ddlwa.check.machine import Machine
+from ddlwa.check.machine import reference_ns
 from ddlwa.check.plan import Planned, schedule
 from ddlwa.check.repeat import Repeated
 from ddlwa.check.routes import discover
-from ddlwa.check.samples import BLOCK, BLOCKS
+from ddlwa.check.samples import BLOCK, BLOCKS, Timed
 from ddlwa.check.session import measure
 from ddlwa.demo.tour import CLOSE_UP, TOUR
 from ddlwa.report.model import Report
@@ -98,18 +98,19 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
         total=options.total,
         rounds=BLOCK * BLOCKS if timed else None,
     )
-    machine = Machine()
     explained: tuple[Explained, ...] = ()
     async with TraceAgent() as agent:
 
-        async def run(mode: Mode, requests: Sequence[Planned]) -> Run:
+        async def run(mode: Mode, requests: Sequence[Planned]) -> Timed:
+            machine_ns = []
+
             def progress(done: int) -> None:
                 on_progress(mode, len(requests), done)
                 if timed:
-                    machine.sample()
+                    machine_ns.append(reference_ns())
 
-            progress(0)
-            return await measure(
+            on_progress(mode, len(requests), 0)
+            found = await measure(
                 options.app,
                 mode=mode,
                 requests=requests,
@@ -119,12 +120,13 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
                 invoke_mode=options.invoke_mode,
                 on_invocation=progress,
             )
+            return Timed(found, tuple(machine_ns))
 
         runs = [await run(mode, requests) for mode in options.modes]
         if options.explain:
             explained = await explain(
                 options.app,
-                request=_close_up(options, runs[-1], requests),
+                request=_close_up(options, runs[-1].run, requests),
                 freeze_ns=options.freeze_ns,
                 agent=agent,
                 adapter=options.adapter,
@@ -136,12 +138,12 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
             ddtrace_version=version("ddtrace"),
             adapter=options.adapter_label,
             freeze_ns=options.freeze_ns,
-            runs=tuple(runs),
+            runs=tuple(one.run for one in runs),
             explained=explained,
         )
         repeated = Repeated(
             report,
-            machine=machine,
+            runs[-1],
             again=lambda routes: run(options.modes[-1], [one for one in requests if one.label in routes]),
         )
         if options.save_baseline is not None and (baseline := await repeated.baseline()) is not None:

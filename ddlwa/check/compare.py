@@ -59,18 +59,17 @@ def compare(expected: Expected, now: Baseline, *, measurements: int) -> Comparis
             f"it knows none of the routes that were checked ({', '.join(now.samples)}); it knows {known}",
             output="",
         )
-    # A machine that is slower now is forgiven; what a faster one hides could only be guessed.
-    machine = max(1.0, now.machine_ns / before.machine_ns) if before.machine_ns else 1.0
     compared = tuple(
         one
         for route in shared
-        for one in _route(route, before.samples[route], now.samples[route], thresholds, machine)
+        for one in _route(route, before.samples[route], now.samples[route], thresholds)
     )
     notes = list(before.differences(now))
+    machine = max((one.machine for one in compared), default=1.0)
     if machine >= _NOTABLE:
         notes.append(
-            f"this machine takes {machine:.2f} times as long for the same work, which is allowed for: save a "
-            "baseline on a machine like this one"
+            f"the machine takes up to {machine:.2f} times as long for the same work, which is allowed for: "
+            "save a baseline on a machine like this one"
         )
     if noisy := sum(one.noisy for one in compared):
         notes.append(
@@ -93,35 +92,34 @@ def _route(
     before: Mapping[str, Measured],
     now: Mapping[str, Measured],
     thresholds: Sequence[Threshold],
-    machine: float,
 ) -> Iterator[Compared]:
     for span in now:
         if span not in before:
             continue
         for threshold in thresholds:
-            then_ns = before[span].statistics[threshold.statistic]
-            now_ns = now[span].statistics[threshold.statistic]
-            expected_ns = round(then_ns * machine)
+            then, this = (
+                before[span].statistics[threshold.statistic],
+                now[span].statistics[threshold.statistic],
+            )
+            # A machine that is slower now is forgiven; what a faster one hides could only be guessed.
+            machine = max(1.0, this.machine_ns / then.machine_ns) if then.machine_ns else 1.0
+            expected_ns = round(then.ns * machine)
             asked_ns = threshold.limit_ns(expected_ns)
-            limit_ns = max(asked_ns, expected_ns + _noise_ns(threshold.statistic, before[span], now[span]))
-            cause = _cause(span, before, now, growth_ns=now_ns - then_ns) if now_ns > limit_ns else ""
+            # A tail is as much the machine's as the app's.
+            noise_ns = 0 if threshold.statistic in STEADY else max(then.noise_ns, this.noise_ns)
+            limit_ns = max(asked_ns, expected_ns + noise_ns)
+            cause = _cause(span, before, now, growth_ns=this.ns - then.ns) if this.ns > limit_ns else ""
             yield Compared(
                 route=route,
                 span=span,
                 threshold=threshold.text,
-                before_ns=then_ns,
-                now_ns=now_ns,
+                before_ns=then.ns,
+                now_ns=this.ns,
                 limit_ns=limit_ns,
+                machine=machine,
                 noisy=limit_ns > asked_ns,
                 cause=cause,
             )
-
-
-def _noise_ns(statistic: str, before: Measured, now: Measured) -> int:
-    """Say how much growth proves nothing: a tail is as much the machine's as the app's."""
-    if statistic in STEADY:
-        return 0
-    return max(before.noise_ns[statistic], now.noise_ns[statistic])
 
 
 def _cause(span: str, before: Mapping[str, Measured], now: Mapping[str, Measured], *, growth_ns: int) -> str:

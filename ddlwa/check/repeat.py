@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from ddlwa.check.compare import Expected
-    from ddlwa.check.machine import Machine
-    from ddlwa.report.model import Report, Run
+    from ddlwa.check.samples import Timed
+    from ddlwa.report.model import Report
 
 _MEASUREMENTS = 5
 
@@ -29,7 +29,7 @@ class Repeated:
 
     Args:
         report: Of the check.
-        machine: How fast this machine is.
+        first: Its judged run.
         again: Measures these routes, named as `--route` takes them, once more.
 
     Attributes:
@@ -37,12 +37,11 @@ class Repeated:
     """
 
     def __init__(
-        self, report: Report, *, machine: Machine, again: Callable[[Collection[str]], Awaitable[Run]]
+        self, report: Report, first: Timed, *, again: Callable[[Collection[str]], Awaitable[Timed]]
     ) -> None:
         self.report = report
-        self._machine = machine
         self._again = again
-        self._runs = [report.judged]
+        self._runs = [first]
 
     async def baseline(self) -> Baseline | None:
         """Make a baseline; None if something is wrong."""
@@ -68,10 +67,10 @@ class Repeated:
             await self._measure(slower)
 
     async def _measure(self, routes: Collection[str]) -> None:
-        run = await self._again(routes)
-        self._runs.append(run)
-        if not run.right:
-            self.report = replace(self.report, runs=(*self.report.runs[:-1], run))
+        timed = await self._again(routes)
+        self._runs.append(timed)
+        if not timed.run.right:
+            self.report = replace(self.report, runs=(*self.report.runs[:-1], timed.run))
 
     def _baseline(self) -> Baseline:
-        return Baseline.of(self.report, machine_ns=self._machine.fastest_ns, samples=sample(self._runs))
+        return Baseline.of(self.report, samples=sample(self._runs))

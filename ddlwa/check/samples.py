@@ -23,25 +23,59 @@ BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """A run of which is known how fast the machine was.
+
+    Attributes:
+        run: One pass over the requests.
+        machine_ns: What the reference work took after each invocation, in nanoseconds, in their order; empty
+            if it was not done. See `ddlwa.check.machine`.
+    """
+
+    run: Run
+    machine_ns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of one block of invocations, the quickest of all, as noise only ever adds.
+
+    Attributes:
+        ns: In nanoseconds in which the sandbox ran.
+        noise_ns: How much more the median of the blocks is.
+        machine_ns: What the reference work took meanwhile, the median; 0 if it was not done.
+    """
+
+    ns: int
+    noise_ns: int
+    machine_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """All spans of one name in the invocations of one route.
 
     Attributes:
-        statistics: By name, in nanoseconds in which the sandbox ran: the lowest of all blocks, as noise only
-            ever adds.
-        noise_ns: By name, how much more the median of the blocks is.
+        statistics: By name.
         spans: How many there are in an invocation, the median.
         own_ns: What they took without the spans within them, in nanoseconds per invocation, the median.
     """
 
-    statistics: Mapping[str, int]
-    noise_ns: Mapping[str, int]
+    statistics: Mapping[str, Statistic]
     spans: int
     own_ns: int
 
 
 Samples = dict[str, dict[str, Measured]]
 """By route, as `--route` takes it, and operation name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Invocations of a route that follow each other, and what the reference work took meanwhile."""
+
+    invocations: Sequence[InvocationResult]
+    machine_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +87,56 @@ class _Ran:
     own_ns: int
 
 
-def sample(runs: Sequence[Run]) -> Samples:
+def sample(runs: Sequence[Timed]) -> Samples:
     """Reduce runs to what is compared.
 
     Args:
         runs: One or more, of the same routes or of some of them; their blocks are taken together.
     """
-    blocks: defaultdict[str, list[Sequence[InvocationResult]]] = defaultdict(list)
-    for run in runs:
-        for route in run.routes:
-            blocks[route.label] += _blocks(route.invocations)
+    blocks: defaultdict[str, list[_Block]] = defaultdict(list)
+    for timed in runs:
+        for route in timed.run.routes:
+            blocks[route.label] += _blocks(route.invocations, timed.machine_ns)
     return {label: _measured(parts) for label, parts in blocks.items()}
 
 
-def _blocks(invocations: Sequence[InvocationResult]) -> Iterator[Sequence[InvocationResult]]:
+def _blocks(invocations: Sequence[InvocationResult], machine_ns: Sequence[int]) -> Iterator[_Block]:
     """Divide into blocks of the same size, or a little more."""
     count = max(1, len(invocations) // BLOCK)
     bounds = [len(invocations) * number // count for number in range(count + 1)]
-    return (invocations[start:end] for start, end in pairwise(bounds))
+    for start, end in pairwise(bounds):
+        block = invocations[start:end]
+        meanwhile = [machine_ns[one.number - 1] for one in block] if machine_ns else [0]
+        yield _Block(block, statistics.median_low(meanwhile))
 
 
-def _measured(blocks: Sequence[Sequence[InvocationResult]]) -> dict[str, Measured]:
-    ran = [[_by_name(invocation.spans) for invocation in block] for block in blocks]
+def _measured(blocks: Sequence[_Block]) -> dict[str, Measured]:
+    ran = [[_by_name(invocation.spans) for invocation in block.invocations] for block in blocks]
     names = dict.fromkeys(name for block in ran for invocation in block for name in invocation)
     measured = {}
     for name in names:
         # An invocation without such a span says nothing of how long one takes.
         found = [[one[name] for one in block if name in one] for block in ran]
         every = [one for block in found for one in block]
-        of_blocks = [_statistics([one.ran_ns for one in block]) for block in found if block]
-        lowest = {name: min(block[name] for block in of_blocks) for name in STATISTICS}
+        of_blocks = [
+            (_statistics([one.ran_ns for one in those]), block.machine_ns)
+            for those, block in zip(found, blocks, strict=True)
+            if those
+        ]
         measured[name] = Measured(
-            statistics=lowest,
-            noise_ns={
-                name: statistics.median_low(block[name] for block in of_blocks) - lowest[name]
-                for name in STATISTICS
+            statistics={
+                statistic: _quickest([(values[statistic], machine_ns) for values, machine_ns in of_blocks])
+                for statistic in STATISTICS
             },
             spans=statistics.median_low(one.spans for one in every),
             own_ns=statistics.median_low(one.own_ns for one in every),
         )
     return measured
+
+
+def _quickest(blocks: Sequence[tuple[int, int]]) -> Statistic:
+    ns, machine_ns = min(blocks)
+    return Statistic(ns, statistics.median_low(value for value, _ in blocks) - ns, machine_ns)
 
 
 def _by_name(spans: Sequence[SpanResult]) -> dict[str, _Ran]:

@@ -18,6 +18,7 @@ class Compared:
         before_ns: The statistic in the baseline, in nanoseconds of time in which the sandbox ran.
         now_ns: The same now.
         limit_ns: What it must not exceed.
+        machine: How much longer the machine takes for the same work than then, which that allows for.
         noisy: Whether that is more than was asked for, as noise would exceed it without a cause.
         cause: What has most likely changed; empty where nothing is slower.
     """
@@ -28,6 +29,7 @@ class Compared:
     before_ns: int
     now_ns: int
     limit_ns: int
+    machine: float = 1.0
     noisy: bool = False
     cause: str = ""
 

@@ -56,6 +56,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
                 "before_ns": one.before_ns,
                 "now_ns": one.now_ns,
                 "limit_ns": one.limit_ns,
+                "machine": round(one.machine, 3),
                 "noisy": one.noisy,
                 "slower": one.slower,
                 "cause": one.cause or None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from ddlwa.report.model import InvocationResult, Mode, Report, RouteResult, Run, SpanResult
 
 MS = 1_000_000
@@ -36,12 +38,15 @@ def make_invocation(spans, *, number=1, findings=()):
 
 
 def make_run(routes, *, findings=()):
-    """Make a run of the spans of each invocation, by path."""
+    """Make a run of the spans of each invocation, by path; one route after the other."""
+    numbers = itertools.count(1)
     return Run(
         mode=Mode.DDLWA,
         routes=tuple(
             RouteResult(
-                "GET", path, tuple(make_invocation(spans, findings=findings) for spans in invocations)
+                "GET",
+                path,
+                tuple(make_invocation(some, number=next(numbers), findings=findings) for some in invocations),
             )
             for path, invocations in routes.items()
         ),

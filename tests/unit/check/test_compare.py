@@ -9,13 +9,13 @@ from measured_samples import MS, make_report, make_run, make_span, steady
 from ddlwa.check.baseline import Baseline
 from ddlwa.check.compare import Expected, compare
 from ddlwa.check.errors import BaselineError
-from ddlwa.check.samples import sample
+from ddlwa.check.samples import Timed, sample
 from ddlwa.check.threshold import Threshold
 
 
 def measured(routes, *, machine_ns=MS):
     run = make_run(routes)
-    return Baseline.of(make_report(run), machine_ns=machine_ns, samples=sample([run]))
+    return Baseline.of(make_report(run), samples=sample([Timed(run, (machine_ns,) * len(run.invocations))]))
 
 
 def compared(before, now, *thresholds):
@@ -65,6 +65,25 @@ def test_a_machine_that_is_slower_now_is_allowed_for():
     assert slower(before, measured({"/": steady(10 * MS)}, machine_ns=2 * MS)) == []
     assert slower(before, measured({"/": steady(13 * MS)}, machine_ns=2 * MS)) != []
     assert "2.00 times" in compared(before, measured({"/": steady(5 * MS)}, machine_ns=2 * MS)).notes[0]
+
+
+def test_a_machine_that_is_slower_for_a_while_is_allowed_for():
+    """How fast it was counts only where it was measured: in the block that is compared."""
+    before = measured({"/": steady(5 * MS)})
+    run = make_run({"/": steady(10 * MS) + steady(11 * MS)})
+
+    def now(*machine_ns):
+        times = tuple(one for one in machine_ns for _ in range(20))
+        return Baseline.of(make_report(run), samples=sample([Timed(run, times)]))
+
+    assert slower(before, now(2 * MS, MS)) == []
+    assert slower(before, now(MS, 2 * MS)) == [("GET /", "fastapi.request", "p50:20%")]
+
+
+def test_a_machine_whose_speed_is_not_known_is_taken_as_it_is():
+    """An older baseline, say."""
+    before = measured({"/": steady(5 * MS)}, machine_ns=0)
+    assert slower(before, measured({"/": steady(7 * MS)})) != []
 
 
 def test_a_machine_that_is_faster_now_raises_no_alarm():

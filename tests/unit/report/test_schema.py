@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from report_samples import make_compared, make_comparison, make_report, make_run, make_span
 
 from ddlwa.check import baseline
-from ddlwa.check.samples import sample
+from ddlwa.check.samples import Timed, sample
 from ddlwa.report import json_
 from ddlwa.report.model import Explained, Fault, Finding, Mode, OtherTrace, TracedSpan
 
@@ -40,9 +40,7 @@ def full_report():
 
 def full_baseline(tmp_path):
     run = make_run(Mode.DDLWA)
-    baseline.save(
-        baseline.Baseline.of(make_report(run), machine_ns=1, samples=sample([run])), tmp_path / "b.json"
-    )
+    baseline.save(baseline.Baseline.of(make_report(run), samples=sample([Timed(run)])), tmp_path / "b.json")
     return json.loads((tmp_path / "b.json").read_text("utf-8"))
 
 
