@@ -97,10 +97,10 @@ def _check(parsed: argparse.Namespace) -> int:
         _say(str(stopped))
         return _INTERRUPTED + stopped.number
     except (CheckError, SimulatorError) as error:
-        _say(f"ddlwa check: error: {error}", error.output)
+        _say(reports.printed(_lines(f"ddlwa check: error: {error}", error.output)))
         reports.write_failure(Failure(options.app, str(error), error.output))
         return _UNUSABLE
-    _print(report)
+    _print(report, reports)
     reports.write(report)
     if options.save_baseline is not None and not report.judged.right:
         _say(f"{options.save_baseline} is not written: a baseline of wrong durations would be of no use")
@@ -149,14 +149,14 @@ async def _run(options: Options) -> Report:
         return await check(options, on_progress=show)
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, reports: outputs.Outputs) -> None:
     from rich.console import Console  # noqa: PLC0415  # as in _check
 
     from ddlwa.report import terminal  # noqa: PLC0415  # as in _check
 
     console = Console()
     color = console.color_system is not None and not console.no_color
-    text = terminal.render(report, width=console.width, color=color)
+    text = reports.printed(terminal.render(report, width=console.width, color=color))
     # A terminal that has no check marks is still to see the table.
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
@@ -164,4 +164,8 @@ def _print(report: Report) -> None:
 
 
 def _say(*lines: str) -> None:
-    sys.stderr.write("".join(f"{line.rstrip()}\n" for line in lines if line))
+    sys.stderr.write(_lines(*lines))
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in lines if line)

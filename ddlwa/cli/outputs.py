@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,16 @@ class Outputs:
             summary=Path(summary) if summary else None,
         )
 
+    def printed(self, text: str) -> str:
+        """Make of a text with what the app says one that can be printed: in a job of GitHub, no commands.
+
+        Args:
+            text: The report for the terminal, or the app's output.
+        """
+        from ddlwa.report import github  # noqa: PLC0415 - as in write
+
+        return github.guarded(text, until=secrets.token_hex()) if self.github else text
+
     def write(self, report: Report) -> None:
         """Write what is asked for.
 
@@ -100,7 +111,8 @@ class Outputs:
         if self.junit is not None:
             _write(self.junit, junit.render_failure(failure))
         if self.github:
-            sys.stdout.write(github.failure_command(failure))
+            # Behind what the app has printed, in the same stream: between two the runner knows no order.
+            sys.stderr.write(github.failure_command(failure))
             self._summarise(github.failure_summary(failure))
 
     def _summarise(self, text: str) -> None:

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ddlwa.report.printable import printable
 from ddlwa.report.units import duration
 
 if TYPE_CHECKING:
@@ -28,22 +29,22 @@ def draw(comparison: Comparison) -> Iterator[RenderableType]:
     Args:
         comparison: What was found.
     """
-    slower = sorted(comparison.slower, key=lambda one: -one.change)
-    yield Text.assemble("compared with ", (comparison.baseline, "bold"))
+    slower = comparison.slower
+    yield Text.assemble("compared with ", (printable(comparison.baseline), "bold"))
     yield ""
     grown = sorted((one for one in comparison.compared if not one.slower), key=lambda one: -one.change)
     yield _table([*slower, *grown[:_MOST]])
     yield ""
     for route in dict.fromkeys(one.route for one in slower):
-        yield Text.assemble(("✗ slower", "red"), ", ", (route, "bold"))
+        yield Text.assemble(("✗ slower", "red"), ", ", (printable(route), "bold"))
         for one in slower:
             if one.route == route:
-                yield Padding(Text(str(one)), (0, 0, 0, 2))
+                yield Padding(Text(printable(str(one))), (0, 0, 0, 2))
     for what, some in (("new", comparison.new), ("gone", comparison.gone)):
         if some:
-            yield Text(f"{what}: {', '.join(some)}", style="dim")
+            yield Text(printable(f"{what}: {', '.join(some)}"), style="dim")
     for note in comparison.notes:
-        yield Text(f"note: {note}", style="yellow")
+        yield Text(printable(f"note: {note}"), style="yellow")
     again = f", measured {comparison.measurements} times" if comparison.measurements > 1 else ""
     spans = f"{len(slower)} of {len(comparison.compared)} durations slower than allowed{again}"
     yield Text(f"{'✗' if slower else '✓'} {spans}", style=f"bold {'red' if slower else 'green'}")
@@ -58,8 +59,8 @@ def _table(rows: Sequence[Compared]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in rows:
         table.add_row(
-            one.route,
-            one.span,
+            printable(one.route),
+            printable(one.span),
             one.threshold,
             duration(one.before_ns),
             Text(duration(one.now_ns), style="red" if one.slower else "green"),

@@ -73,5 +73,5 @@ class Comparison:
 
     @property
     def slower(self) -> tuple[Compared, ...]:
-        """List what exceeds its limit."""
-        return tuple(one for one in self.compared if one.slower)
+        """List what exceeds its limit, the worst first."""
+        return tuple(sorted((one for one in self.compared if one.slower), key=lambda one: -one.change))

@@ -15,13 +15,15 @@ from ddlwa.report.units import duration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ddlwa.report.comparison import Comparison
+    from ddlwa.report.comparison import Compared, Comparison
     from ddlwa.report.model import Failure, Report, Run
     from ddlwa.report.problems import Problem
 
 # GitHub shows ten annotations of a step.
 _ANNOTATIONS = 10
-# A summary may have 1 MiB. Nobody reads that much of a log, or of a table.
+# All summaries of a step may have 1 MiB, and a step may make more than one check.
+_SUMMARY = 2**19
+# Nobody reads that much of a log, or of a table.
 _OUTPUT = 20_000
 _ROWS = 200
 
@@ -37,8 +39,10 @@ def commands(report: Report) -> str:
         for one in problems(report.judged)
     ]
     if report.comparison is not None:
-        worst = {one.route: one for one in sorted(report.comparison.slower, key=lambda one: one.change)}
-        annotations += [(f"slower: {one.route}", str(one)) for one in worst.values()]
+        worst: dict[str, Compared] = {}
+        for one in report.comparison.slower:
+            worst.setdefault(one.route, one)
+        annotations += [(f"slower: {route}", str(one)) for route, one in worst.items()]
     if (more := len(annotations) - _ANNOTATIONS) > 0:
         kept = annotations[: _ANNOTATIONS - 1]
         annotations = [*kept, ("and more", f"{more + 1} more are in the log and in the summary.")]
@@ -68,7 +72,7 @@ def summary(report: Report) -> str:
         lines += [f"What to do: {_text(one.advice)}"]
     if report.comparison is not None:
         lines += ["", *_comparison(report.comparison)]
-    return "\n".join(lines) + "\n"
+    return _page(lines)
 
 
 def failure_command(failure: Failure) -> str:
@@ -91,7 +95,20 @@ def failure_summary(failure: Failure) -> str:
     if failure.output:
         output = html.escape(printable(failure.output[-_OUTPUT:]))
         lines += [f"<pre>{output}</pre>", ""]
-    return "\n".join(lines)
+    return _page(lines)
+
+
+def guarded(text: str, *, until: str) -> str:
+    """Keep the runner from taking what the app says for commands, in a text that is printed as it is.
+
+    Without it, `::error::` at the start of a line and `##[error]` anywhere would be commands.
+
+    Args:
+        text: What is to be printed.
+        until: What makes commands work again; the text must not know it.
+    """
+    end = "" if text.endswith("\n") else "\n"
+    return f"::stop-commands::{until}\n{text}{end}::{until}::\n"
 
 
 def _where(one: Problem) -> str:
@@ -130,7 +147,7 @@ def _routes(run: Run) -> list[tuple[str, ...]]:
 
 
 def _comparison(comparison: Comparison) -> list[str]:
-    slower = sorted(comparison.slower, key=lambda one: -one.change)
+    slower = comparison.slower
     lines = [f"### Compared with {_code(comparison.baseline)}", ""]
     if slower:
         headings = ("Route", "Span", "Baseline", "Now", "Change", "Allowed", "Most likely")
@@ -151,15 +168,29 @@ def _comparison(comparison: Comparison) -> list[str]:
         lines.append(f"{_mark(right=True)} Nothing is slower than {', '.join(comparison.thresholds)} allows.")
     for what, some in (("new", comparison.new), ("gone", comparison.gone)):
         if some:
-            lines += ["", f"{what.capitalize()}: {', '.join(map(_code, some[:_ROWS]))}"]
+            lines += ["", f"{what.capitalize()}: {', '.join(map(_code, some[:_ROWS]))}{_more(some)}"]
     return [*lines, *(line for note in comparison.notes for line in ("", f"Note: {_text(note)}."))]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Iterable[str]]) -> list[str]:
     lines = [_row(headings), _row("---" for _ in headings), *map(_row, rows[:_ROWS])]
-    if (more := len(rows) - _ROWS) > 0:
-        lines += ["", f"and {more} more"]
-    return lines
+    return [*lines, "", more.strip()] if (more := _more(rows)) else lines
+
+
+def _more(some: Sequence[object]) -> str:
+    return f" and {more} more" if (more := len(some) - _ROWS) > 0 else ""
+
+
+def _page(lines: Iterable[str]) -> str:
+    """Join what fits."""
+    kept, left = [], _SUMMARY
+    for line in lines:
+        left -= len(line.encode()) + len("\n")
+        if left < 0:
+            kept += ["", "The rest is too long for a summary: it is in the log."]
+            break
+        kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -40,7 +40,8 @@ def render(report: Report) -> str:
         "explained": [_explained(one) for one in report.explained],
         "comparison": None if report.comparison is None else _comparison(report.comparison),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # a lone surrogate can't be written otherwise
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:

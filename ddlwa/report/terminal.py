@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ddlwa.report import changes, tree
 from ddlwa.report.model import Fault
+from ddlwa.report.printable import printable
 from ddlwa.report.problems import problems
 from ddlwa.report.units import duration
 
@@ -43,6 +44,8 @@ def render(report: Report, *, width: int, color: bool) -> str:
         force_terminal=color,
         color_system="standard" if color else None,
         highlight=False,
+        markup=False,  # brackets are the app's, in the names of its routes
+        emoji=False,
         legacy_windows=False,
     )
     with console.capture() as capture:
@@ -53,13 +56,13 @@ def render(report: Report, *, width: int, color: bool) -> str:
 def _parts(report: Report) -> Iterator[RenderableType]:
     judged = report.judged
     modes = " and ".join(run.mode.label for run in report.runs)
-    yield Text.assemble((report.app, "bold"), f" with {modes}")
+    yield Text.assemble((printable(report.app), "bold"), f" with {modes}")
     how_long = f" for {duration(report.freeze_ns)}" if judged.clock_jumped else ""
     yield Text(
         f"ddlwa {report.version}, ddtrace {report.ddtrace_version}, frozen{how_long} after every response",
         style=_QUIET,
     )
-    yield Text(f"adapter: {report.adapter}", style=_QUIET)
+    yield Text(f"adapter: {printable(report.adapter)}", style=_QUIET)
     yield ""
     yield _table(judged) if len(report.runs) == 1 else _comparison(*report.runs)
     yield ""
@@ -96,8 +99,8 @@ def _table(run: Run) -> Table:
     table.add_column("Verdict", no_wrap=True)
     for route in run.routes:
         table.add_row(
-            route.method,
-            route.path,
+            printable(route.method),
+            printable(route.path),
             _statuses(route),
             _span_counts(route),
             _delivered(route),
@@ -107,7 +110,7 @@ def _table(run: Run) -> Table:
     for trace in run.others:
         table.add_row(
             "other",
-            trace.spans[0].name,
+            printable(trace.spans[0].name),
             "",
             str(len(trace.spans)),
             "",
@@ -131,8 +134,8 @@ def _comparison(plain: Run, ddlwa: Run) -> Table:
     for route in ddlwa.routes:
         beside = plain_routes[route.label]
         table.add_row(
-            route.method,
-            route.path,
+            printable(route.method),
+            printable(route.path),
             _statuses(route),
             _delivered(beside),
             _delivered(route),
@@ -143,7 +146,7 @@ def _comparison(plain: Run, ddlwa: Run) -> Table:
     for trace in ddlwa.others:
         longest = _longest(trace.longest_ns, trace.faults)
         verdict = _verdict(trace.faults, width=_BESIDE)
-        table.add_row("other", trace.spans[0].name, "", "", "", "", longest, verdict)
+        table.add_row("other", printable(trace.spans[0].name), "", "", "", "", longest, verdict)
     return table
 
 
@@ -186,9 +189,9 @@ def _faults(run: Run) -> Iterator[RenderableType]:
         yield Text.assemble(
             (f"✗ {one.fault.value}", _WRONG),
             f", {_count(one.count, 'time')}" + (", for example in " if one.count > 1 else ", in "),
-            (f"{one.route}, invocation {one.number}" if one.route else "no invocation", "bold"),
+            (f"{printable(one.route)}, invocation {one.number}" if one.route else "no invocation", "bold"),
         )
-        yield Padding(Text(one.example), (0, 0, 0, 2))
+        yield Padding(Text(printable(one.example)), (0, 0, 0, 2))
         yield Padding(Text(f"What to do: {one.advice}"), (0, 0, 0, 2))
 
 

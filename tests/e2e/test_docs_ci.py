@@ -144,6 +144,12 @@ def test_the_workflow_runs(project):
     assert "ddlwa[check]" in (project / "pip.log").read_text("utf-8")
 
 
+def test_the_workflow_saves_what_was_merged_all_the_same():
+    """A push that is slower on purpose fails once: its baseline is saved after the failed check, too."""
+    *_, measure, keep = read(WORKFLOW)["jobs"]["ddlwa"]["steps"]
+    assert measure["if"] == keep["if"] == "github.event_name == 'push' && !cancelled()"
+
+
 def test_the_action_runs(project):
     """Its inputs reach the command, be they empty, of several lines, or full of what a shell would run."""
     inputs = {name: one.get("default", "") for name, one in read(ACTION)["inputs"].items()}

@@ -77,9 +77,29 @@ def test_a_check_that_could_not_be_made_is_no_success(job, tmp_path, capsys):
     assert cli.main(["check", "main:app", "--junit", str(file)]) == 2
     assert ET.parse(file).getroot().get("errors") == "1"  # noqa: S314  # we wrote it
     captured = capsys.readouterr()
-    assert "::error" in captured.out
-    assert "importing it raised ValueError" in captured.out
+    assert captured.out == ""
+    assert "::error" in captured.err
+    assert "importing it raised ValueError" in captured.err
     assert "importing it raised ValueError" in job.read_text("utf-8")
+
+
+@pytest.mark.usefixtures("broken")
+def test_what_the_app_printed_gives_no_commands(job, capsys):
+    """It stands between commands that only ddlwa knows the end of; the annotation comes behind them."""
+    cli.main(["check", "main:app"])
+    begin, *text, end, annotation = capsys.readouterr().err.splitlines()
+    assert begin.removeprefix("::stop-commands::") == end.strip(":")
+    assert len(end) > 40
+    assert text[1:] == ["Traceback …", "ValueError"]
+    assert annotation.startswith("::error ")
+
+
+def test_the_report_gives_no_commands_but_its_own(right, job, capsys):
+    """A route may be called like one."""
+    cli.main(["check", "main:app"])
+    begin, _, *rest = capsys.readouterr().out.splitlines()
+    (end,) = (line for line in rest if line.strip(":") == begin.removeprefix("::stop-commands::"))
+    assert all(line.startswith("::error ") for line in rest[rest.index(end) + 1 :])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a file that is always full")

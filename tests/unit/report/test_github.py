@@ -4,14 +4,19 @@ import re
 from dataclasses import replace
 
 import pytest
+from generated_reports import NASTY as NASTY_TEXTS
+from generated_reports import failures, reports
+from hypothesis import given
 from report_samples import make_compared, make_comparison, make_report, make_run
 
-from ddlwa.report.github import commands, failure_command, failure_summary, summary
+from ddlwa.report.github import commands, failure_command, failure_summary, guarded, summary
 from ddlwa.report.model import Failure, Fault, Finding, Mode, RouteResult
 
 # What @actions/core reads: a command begins a line; a property ends with a comma or a colon.
 COMMAND = re.compile(r"::error title=(?P<title>[^,:\r\n]*)::(?P<message>[^\r\n]*)")
 NASTY = "a\r\nb::error::c,d:e%0A|`<script>*_[x](y)@all\x1b[31m\n::stop-commands::t"
+# What a step may have, in bytes.
+LIMIT = 2**20
 
 
 def parse(text):
@@ -71,10 +76,14 @@ def test_each_slower_route_is_an_annotation_of_its_worst_span():
 
 
 def test_no_more_annotations_than_are_shown():
-    """GitHub drops what is over ten; the last one says how many there are."""
-    some = [make_compared(slower=True, route=f"GET /{number}") for number in range(30)]
+    """GitHub drops what is over ten: the worst come first; the last one says how many more there are."""
+    some = [
+        replace(make_compared(slower=True, route=f"GET /{number}"), now_ns=(7 + number) * 1_000_000)
+        for number in range(30)
+    ]
     found = parse(commands(make_report(make_run(Mode.DDLWA), comparison=make_comparison(*some))))
-    assert len(found) == 10
+    worst = [f"ddlwa check shop.main:app: slower: GET /{number}" for number in range(29, 20, -1)]
+    assert [title for title, _ in found[:-1]] == worst
     assert found[-1][1].startswith("21 more are in the log")
 
 
@@ -84,6 +93,47 @@ def test_the_app_can_not_give_commands():
     report = replace(report, app=NASTY, comparison=make_comparison(make_compared(slower=True, route=NASTY)))
     assert len(parse(commands(report))) == 2
     assert len(parse(failure_command(Failure(NASTY, NASTY, NASTY)))) == 1
+
+
+@given(report=reports())
+def test_any_report_is_annotated_if_and_only_if_it_is_wrong(report):
+    """Ten at most; a summary of any size that fits says the same as the exit code."""
+    found = parse(commands(report))
+    assert bool(found) is not report.right
+    assert len(found) <= 10
+    assert summary(report).startswith("## ✅" if report.right else "## ❌")
+
+
+@given(failure=failures)
+def test_any_failure_is_one_annotation(failure):
+    """And a summary that can be encoded."""
+    assert len(parse(failure_command(failure))) == 1
+    assert failure_summary(failure).encode()
+
+
+def obeyed(output):
+    """List what the runner takes for a command (actions/runner, ActionCommand.cs and its manager)."""
+    token, found = None, []
+    for line in re.split(r"\r\n|\r|\n", output):
+        match = re.match(r"\s*::([^ :]+).*?::(.*)", line) or re.search(r"##\[([^ \]]+).*?\](.*)", line)
+        if match is None:
+            continue
+        if token is None and match[1] == "stop-commands":
+            token = match[2]
+        elif token is None:
+            found.append(match[1])
+        elif match[1] == token:
+            token = None
+    assert token is None, "commands are left stopped"
+    return found
+
+
+@pytest.mark.parametrize("text", [*NASTY_TEXTS, "", "lines\n::error::y\n", "::stop-commands::t\n::t::"])
+def test_what_is_printed_raw_gives_no_command(text):
+    """And what comes after it does."""
+    after = "::error title=t::m\n"
+    assert obeyed(after + guarded(text, until="f00d") + after) == ["error", "error"]
+    assert text in guarded(text, until="f00d")
 
 
 def cells(line):
@@ -135,10 +185,32 @@ def test_the_summary_fits():
     routes = [RouteResult("GET", f"/{'long' * 20}/{number}", right) for number in range(5_000)]
     report = make_report(replace(run, routes=(*routes, RouteResult("GET", "/wrong", wrong))))
     page = summary(report)
-    assert len(page.encode()) < 2**20
+    assert len(page.encode()) < LIMIT
     assert "GET /wrong" in page
     assert "and 4801 more" in page
-    assert len(failure_summary(Failure("main:app", "why", "x" * 10**7)).encode()) < 2**20
+    assert len(failure_summary(Failure("main:app", "why", "x" * 10**7)).encode()) < LIMIT
+
+
+def test_what_is_new_or_gone_is_cut():
+    """The rest is counted."""
+    comparison = replace(make_comparison(make_compared()), new=tuple(f"GET /{n}" for n in range(1_000)))
+    page = summary(make_report(make_run(Mode.DDLWA), comparison=comparison))
+    assert "New: <code>GET /0</code>, " in page
+    assert "<code>GET /199</code> and 800 more\n" in page
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "\x1b<&" * 3_000, "é" * 20_000])
+def test_names_of_any_length_fit(name):
+    """Two checks may be made in one step; what does not fit is left out by lines, and told."""
+    run = make_run(Mode.DDLWA, wrong=True)
+    invocations = run.routes[0].invocations
+    routes = tuple(RouteResult("GET", f"/{number}/{name}", invocations) for number in range(100))
+    some = [make_compared(slower=True, route=route.label, span=name) for route in routes]
+    report = make_report(replace(run, routes=routes), comparison=make_comparison(*some))
+    for page in (summary(report), failure_summary(Failure("main:app", name, name))):
+        assert len(page.encode()) * 2 <= LIMIT
+        assert page.startswith("## ❌")
+    assert summary(report).endswith("The rest is too long for a summary: it is in the log.\n")
 
 
 def test_a_check_that_could_not_be_made_shows_what_the_app_printed():

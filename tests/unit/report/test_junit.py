@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from report_samples import make_compared, make_comparison, make_report, make_run, make_span
+import xmlschema
+from generated_reports import failures, reports
+from hypothesis import given
+from hypothesis import strategies as st
+from junitparser import JUnitXml
+from report_samples import make_compared, make_comparison, make_report, make_run
 
 from ddlwa.report.junit import render, render_failure
-from ddlwa.report.model import Failure, Fault, Finding, Mode, OtherTrace, RouteResult
+from ddlwa.report.model import Failure, Fault, Finding, Mode, RouteResult
 
-OTHER = OtherTrace((make_span(),), (Finding(Fault.LOST, "It never came."),))
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
 COMPARISONS = {
     "none": None,
     "slower": make_comparison(make_compared(slower=True), make_compared(route="GET /")),
@@ -26,23 +32,59 @@ def cases(root, suite):
     return {case.get("name"): case for case in root.find(f"testsuite[@name='{suite}']")}
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS.values(), ids=COMPARISONS)
-@pytest.mark.parametrize("wrong", [False, True])
-@pytest.mark.parametrize("others", [(), (OTHER,)], ids=["", "others"])
-@pytest.mark.parametrize("plain_first", [False, True])
-def test_the_counts_agree_with_the_cases_and_with_the_exit_code(comparison, wrong, others, plain_first):
-    """There are failures if and only if the check fails; plain ddtrace's do not count beside ddlwa."""
-    runs = [make_run(Mode.DDLWA, wrong=wrong, others=others)]
-    if plain_first:
-        runs.insert(0, make_run(Mode.PLAIN, wrong=True))
-    report = make_report(*runs, comparison=comparison)
-    root = parse(render(report))
+def valid(text):
+    """Give the root of a report that the schema takes, and whose counts are those of its cases."""
+    assert [error.reason for error in SCHEMA.iter_errors(text)] == []
+    root = parse(text.encode())
     for element in (root, *root):
-        for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        for count, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
             assert int(element.get(count)) == len(list(element.iter(tag)))
-        assert int(element.get("tests")) == len(list(element.iter("testcase")))
+    for suite in root:
+        assert int(suite.get("skipped")) == len(list(suite.iter("skipped")))
+    return root
+
+
+@given(report=reports(), plain=st.none() | st.just(make_run(Mode.PLAIN, wrong=True)))
+def test_the_counts_agree_with_the_cases_and_with_the_exit_code(report, plain):
+    """There are failures if and only if the check fails; plain ddtrace's do not count beside ddlwa."""
+    report = replace(report, runs=((plain,) if plain else ()) + report.runs)
+    root = valid(render(report))
     assert (root.get("failures") == "0") is report.right
     assert root.get("errors") == "0"
+
+
+@given(failure=failures)
+def test_any_check_that_could_not_be_made_is_one_error(failure):
+    """Whatever the app has printed, the report is whole, and no success."""
+    root = valid(render_failure(failure))
+    assert [root.get(count) for count in ("tests", "failures", "errors")] == ["1", "0", "1"]
+
+
+def test_the_schema_refuses_what_is_wrong():
+    """Or it would prove nothing."""
+    text = render(make_report(make_run(Mode.DDLWA)))
+    for wrong in (
+        text.replace("<testsuites ", '<testsuites skipped="1" '),
+        text.replace("<skipped ", "<omitted "),
+        text.replace(' tests="3"', "", 1).replace(' tests="3"', ""),
+        text.replace('time="0"', 'time="now"'),
+    ):
+        assert wrong != text
+        assert not SCHEMA.is_valid(wrong)
+
+
+@given(report=reports())
+def test_a_reader_finds_each_route(report):
+    """What junitparser reads are the same cases, with the same ends."""
+    run = report.judged
+    suites = {suite.name: list(suite) for suite in JUnitXml.fromstring(render(report).encode())}
+    ends = [not case.is_failure for case in suites["correctness"]]
+    assert ends == [route.right for route in run.routes] + [False] * bool(run.others)
+    compared = [one.route for one in report.comparison.compared] if report.comparison else []
+    slower = {one.route for one in report.comparison.slower} if report.comparison else set()
+    for case, route in zip(suites["durations"], run.routes, strict=False):
+        assert case.is_failure is (route.label in slower)
+        assert case.is_skipped is (route.label not in compared)
 
 
 def test_each_route_has_a_case_in_both_suites():
@@ -54,12 +96,12 @@ def test_each_route_has_a_case_in_both_suites():
 
 
 def test_a_failure_says_what_is_wrong_and_what_to_do():
-    """The message names the kinds, the text has each finding with its invocation."""
+    """The message names the kinds and the remedy, the text has each finding with its invocation."""
     case = cases(parse(render(make_report(make_run(Mode.DDLWA, wrong=True)))), "correctness")["GET /items/1"]
     failure = case.find("failure")
-    assert failure.get("message") == "late, frozen time"
+    assert failure.get("message").startswith("late, frozen time. What to do: See what the app logs")
     assert "invocation 2: frozen time: fastapi.request records 3h 0m." in failure.text
-    assert "What to do: " in failure.text
+    assert "\nWhat to do: " in failure.text
 
 
 def test_a_thousand_findings_are_counted_not_listed():
@@ -82,15 +124,20 @@ def test_a_regression_names_route_span_durations_and_cause():
     assert len(cases(root, "durations")["GET /"]) == 0
 
 
-def test_what_is_not_compared_is_skipped():
-    """Without a baseline all of it is; with one, what it does not know."""
-    alone = cases(parse(render(make_report(make_run(Mode.DDLWA)))), "durations")
-    assert all(case.find("skipped") is not None for case in alone.values())
-    beside = cases(
-        parse(render(make_report(make_run(Mode.DDLWA), comparison=COMPARISONS["slower"]))), "durations"
-    )
-    (skipped,) = [case for case in beside.values() if case.find("skipped") is not None]
-    assert "baseline.json does not know it" in skipped.find("skipped").get("message")
+@pytest.mark.parametrize(
+    ("wrong", "comparison", "why"),
+    [
+        (False, None, "there is no baseline"),
+        (True, None, "what is wrong is not compared"),
+        (False, COMPARISONS["slower"], "baseline.json does not know it"),
+    ],
+)
+def test_what_is_not_compared_is_skipped(wrong, comparison, why):
+    """With the reason, so that nobody takes it for a success."""
+    root = parse(render(make_report(make_run(Mode.DDLWA, wrong=wrong), comparison=comparison)))
+    skipped = [case.find("skipped") for case in cases(root, "durations").values()]
+    assert {one.get("message") for one in skipped if one is not None} == {why}
+    assert len([one for one in skipped if one is not None]) == (1 if comparison else 3)
 
 
 @pytest.mark.parametrize("output", ["", "Traceback …\nValueError"])
@@ -110,7 +157,7 @@ def test_any_text_of_the_app_is_well_formed_xml():
     invocation = replace(run.routes[0].invocations[0], findings=(Finding(Fault.LOST, nasty),))
     report = make_report(replace(run, routes=(RouteResult("GET", f"/{nasty}", (invocation,)),)))
     for text in (render(replace(report, app=nasty)), render_failure(Failure(nasty, nasty, nasty))):
-        root = parse(text.encode())
+        root = valid(text)
         assert "]]>&<\"'" in root.find(".//testcase").get("name")
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
-from report_samples import make_report, make_run, make_span
+from generated_reports import reports
+from hypothesis import given
+from report_samples import make_compared, make_comparison, make_report, make_run, make_span
 
 from ddlwa.report import terminal
-from ddlwa.report.model import Fault, Finding, Mode, OtherTrace
+from ddlwa.report.model import Fault, Finding, Mode, OtherTrace, RouteResult
 
 RIGHT, WRONG = make_run(Mode.DDLWA), make_run(Mode.PLAIN, wrong=True)
 
@@ -76,3 +79,22 @@ def test_lines_fit_and_lose_nothing(width, runs):
     assert "right" in text
     squeezed = "".join(text.split())
     assert ("query=too" in squeezed) or width < 80
+
+
+@pytest.mark.parametrize("name", ["/a[/b]", "/[red]a", "/s?ids[]=1", "/:smile:", "/\\[bold]"])
+def test_a_name_is_shown_as_it_is(name):
+    """Brackets and colons are the app's, and no markup."""
+    run = dataclasses.replace(RIGHT, routes=(RouteResult("GET", name, RIGHT.routes[0].invocations),))
+    comparison = make_comparison(make_compared(route=f"GET {name}", span=name))
+    text = terminal.render(make_report(run, comparison=comparison), width=100, color=False)
+    assert sum(name in line for line in text.splitlines()) == 2
+    assert f"GET {name}  {name}" in text
+
+
+@pytest.mark.parametrize("color", [True, False])
+@given(report=reports())
+def test_nothing_of_the_app_acts_on_the_terminal(report, color):
+    """Its control characters are written out; what is left are the colours of the report."""
+    text = terminal.render(report, width=100, color=color)
+    assert re.sub(r"\x1b\[[0-9;]*m" if color else r"\n", "", text).replace("\n", "").isprintable()
+    assert ("✗" in text) is not report.right
