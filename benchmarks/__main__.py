@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks import page, plots, results, suite
+from benchmarks import newer, page, plots, results, suite
 from benchmarks.scales import SCALES
 
+if TYPE_CHECKING:
+    from benchmarks.results import Results
+
 _OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_BEGUN_S = time.monotonic()
 
 
 def main() -> int:
@@ -28,23 +34,36 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=_OUTPUT, metavar="FILE", help="where the page goes")
     parser.add_argument("--data", type=Path, metavar="FILE", help="also save what was measured")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing: read what was saved")
+    parser.add_argument(
+        "--python312",
+        metavar="PYTHON",
+        help="what measures if this Python cannot run every approach: one of 3.12 or newer that has "
+        "'.[bench]'; by default it is made, but for --smoke",
+    )
     arguments = parser.parse_args()
-    begun_s = time.monotonic()
-    if arguments.render:
-        found = results.load(arguments.render)
-    else:
-
-        def say(what: str) -> None:
-            sys.stderr.write(f"{time.monotonic() - begun_s:6.1f} s  {what}\n")
-            sys.stderr.flush()
-
-        sections = arguments.only or results.SECTIONS
-        found = asyncio.run(suite.measure(sections, scale=SCALES[arguments.scale or "full"], say=say))
+    if arguments.python312 and not newer.is_complete(arguments.python312):
+        parser.error(f"--python312: {arguments.python312} cannot run every approach")
+    found = results.load(arguments.render) if arguments.render else _measure(arguments)
     if arguments.data:
         results.save(found, arguments.data)
     arguments.output.write_text(page.render(found), encoding="utf-8")
     plots.draw(found, arguments.output.with_suffix(""))
     return 0
+
+
+def _measure(arguments: argparse.Namespace) -> Results:
+    """Measure with this Python, or replace it by one that can run every approach."""
+    if not newer.is_complete(sys.executable):
+        python = arguments.python312 or (None if arguments.scale == "smoke" else newer.make(_say))
+        if python:
+            os.execv(python, [python, "-m", "benchmarks", *sys.argv[1:]])  # noqa: S606 - as asked for
+    scale = SCALES[arguments.scale or "full"]
+    return asyncio.run(suite.measure(arguments.only or results.SECTIONS, scale=scale, say=_say))
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{time.monotonic() - _BEGUN_S:6.1f} s  {what}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

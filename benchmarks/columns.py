@@ -11,7 +11,7 @@ from benchmarks.approaches import APPROACHES, OURS
 from benchmarks.latency import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from benchmarks.results import Results
 
@@ -33,37 +33,52 @@ class Column:
 
     Attributes:
         title: What it is.
-        values: By approach.
+        samples: By approach; their median counts.
         show: How a value is written; those that look the same count as the same.
         more_is_better: Whether it is, or else less.
+        unranked: Those that had too few requests to be the best.
     """
 
     title: str
-    values: Mapping[str, float]
-    show: Callable[[float], str]
+    samples: Mapping[str, Sequence[float]]
+    show: Callable[[float], str] = ratio
     more_is_better: bool = False
+    unranked: Collection[str] = ()
 
     @property
-    def best(self) -> str:
-        """The best of all, as it is shown."""
-        choose = max if self.more_is_better else min
-        return self.show(choose(self.values.values()))
+    def values(self) -> dict[str, float]:
+        """The medians, by approach."""
+        return {name: statistics.median(some) for name, some in self.samples.items()}
 
-    @property
-    def leaders(self) -> list[str]:
-        """Those that are the best, or look as if they were."""
-        return [name for name, value in self.values.items() if self.show(value) == self.best]
+    def leaders(self, among: Iterable[str]) -> list[str]:
+        """Give those that are the best of some approaches, or look as if they were.
+
+        Args:
+            among: Which; those that were not measured do not count.
+        """
+        values = {
+            name: self.values[name] for name in among if name in self.values and name not in self.unranked
+        }
+        if not values:
+            return []
+        best = self.show((max if self.more_is_better else min)(values.values()))
+        return [name for name, value in values.items() if self.show(value) == best]
+
+    def overlap(self, one: str, other: str) -> bool:
+        """Say whether the ranges of two approaches have a value in common."""
+        ours, theirs = self.samples[one], self.samples[other]
+        return min(ours) <= max(theirs) and min(theirs) <= max(ours)
 
     def cell(self, name: str) -> str:
         """Give what the table has of an approach; the best is bold."""
-        if name not in self.values:
+        if name not in self.samples:
             return "-"
         shown = self.show(self.values[name])
-        return f"**{shown}**" if shown == self.best else shown
+        return f"**{shown}**" if name in self.leaders(self.samples) else shown
 
 
 def shares(results: Results, what: str) -> dict[str, float]:
-    """Add up over the apps how many invocations are `right`, or `delivered`, as a share of all."""
+    """Add up over the apps how many invocations are `right`, `timed` or `delivered`, as a share of all."""
     rows = results.correctness
     return {
         name: sum(getattr(row, what) for row in rows if row.approach == name)
@@ -74,50 +89,85 @@ def shares(results: Results, what: str) -> dict[str, float]:
 
 def columns(results: Results) -> list[Column]:
     """Give the columns of the summary, as far as they were measured."""
-    return [column for column in _all(results) if column.values]
+    return [column for column in _all(results) if column.samples]
 
 
 def _all(results: Results) -> Iterator[Column]:
-    yield Column("right", shares(results, "right"), percent, more_is_better=True)
-    yield Column("delivered in time", shares(results, "delivered"), percent, more_is_better=True)
-    for state in STATES:
+    for title, what in (("right durations", "timed"), ("delivered in time", "delivered")):
+        samples = {name: [share] for name, share in shares(results, what).items()}
+        yield Column(title, samples, show=percent, more_is_better=True)
+    for title, state, quantity in (
+        ("latency p50", "healthy", "p50"),
+        *(("latency p99", state, "p99") for state in STATES),
+        ("sandbox busy p50", "healthy", "busy_p50"),
+        ("sandbox busy p99", "hung", "busy_p99"),
+    ):
         rows = [row for row in results.latency if row.agent == state]
-        for quantile in ("p50", "p99") if state == "healthy" else ("p99",):
-            values = {row.approach: statistics.median(getattr(row, quantile)) for row in rows}
-            yield Column(f"latency {quantile}, agent {state}", values, ratio)
+        most = max((row.requests for row in rows), default=0)
+        yield Column(
+            f"{title}, agent {state}",
+            {row.approach: getattr(row, quantity) for row in rows},
+            unranked=[row.approach for row in rows if row.requests < most],
+        )
     most = max((row.concurrency for row in results.throughput), default=0)
-    values = {
-        row.approach: statistics.median(row.shares) for row in results.throughput if row.concurrency == most
-    }
-    yield Column(f"throughput, {most} at a time", values, ratio, more_is_better=True)
-    starts = results.cold_start
-    yield Column("cold start", {row.approach: statistics.median(row.times) for row in starts}, ratio)
-    yield Column("memory at start", {row.approach: statistics.median(row.rss) for row in starts}, ratio)
+    served = {row.approach: row.shares for row in results.throughput if row.concurrency == most}
+    yield Column(f"throughput, {most} at a time", served, more_is_better=True)
+    yield Column("cold start", {row.approach: row.times for row in results.cold_start})
+    yield Column("memory at start", {row.approach: row.rss for row in results.cold_start})
 
 
 def verdicts(results: Results) -> list[str]:
     """Say where ddlwa leads, and of each other column who does, and what that is worth."""
     some = columns(results)
-    led = [column.title for column in some if set(OURS) & set(column.leaders)]
-    lines = [f"ddlwa leads, alone or not, in {len(led)} of {len(some)} columns: {', '.join(led) or 'none'}."]
+    lines = [_led("ddlwa leads, alone or not,", some, APPROACHES)]
     right, delivered = shares(results, "right"), shares(results, "delivered")
+    good = [name for name, share in right.items() if share == 1]
+    if set(OURS) & set(good):
+        labels = ", ".join(APPROACHES[name].label for name in good)
+        lines.append(_led(f"Of those whose traces are all right and in time ({labels}) it leads", some, good))
+    lines += [
+        f"Not all traces of {APPROACHES[name].label} are right and in time: {percent(right[name])} are."
+        for name in OURS
+        if right.get(name, 1) < 1
+    ]
     for column in some:
-        ours = {name: column.values[name] for name in OURS if name in column.values}
-        if column.title in led or not ours:
+        leader, *_ = leaders = column.leaders(APPROACHES)
+        nearest = next(iter(column.leaders(OURS)), None)
+        if nearest is None or set(OURS) & set(leaders):
             continue
-        leader = column.leaders[0]
-        choose = max if column.more_is_better else min
-        nearest = choose(ours, key=ours.__getitem__)
         line = (
-            f"{column.title}: {APPROACHES[leader].label} has {column.best}, "
-            f"{APPROACHES[nearest].label} {column.show(ours[nearest])}."
+            f"{column.title}: {APPROACHES[leader].label} has {column.show(column.values[leader])}, "
+            f"{APPROACHES[nearest].label} {column.show(column.values[nearest])}."
         )
-        if leader in right:
-            worth = (
-                f"But {percent(right[leader])} of its traces are right, {percent(delivered[leader])} in time."
-            )
-            if right[leader] == delivered[leader] == 1:
-                worth = "Its traces are all right and in time, too."
-            line += f" {worth}"
+        if column.overlap(leader, nearest):
+            line += " Their ranges overlap, so that this may be chance."
+        if leader in good:
+            line += f" Its traces are all right and in time{', too' if nearest in good else ''}."
+        elif leader in right:
+            worth = f"{percent(right[leader])} of its traces are right, {percent(delivered[leader])} in time."
+            line += f" But {worth}"
         lines.append(line)
+    return lines
+
+
+def _led(beginning: str, some: Sequence[Column], among: Iterable[str]) -> str:
+    led = [column.title for column in some if set(OURS) & set(column.leaders(among))]
+    return f"{beginning} in {len(led)} of {len(some)} columns: {'; '.join(led) or 'none'}."
+
+
+def growths(results: Results) -> list[str]:
+    """Say of each kind of work what the largest costs with ddlwa, and which size costs the most."""
+    lines = []
+    for work in dict.fromkeys(row.work for row in results.growth):
+        for name in OURS:
+            costs = {
+                row.size: statistics.median(row.ratios)
+                for row in results.growth
+                if (row.work, row.approach) == (work, name)
+            }
+            if costs:
+                largest, worst = max(costs), max(costs, key=costs.__getitem__)
+                line = f"{work}: {APPROACHES[name].label} takes {ratio(costs[largest])} at {largest:,}"
+                more = f", and {ratio(costs[worst])} at {worst:,}" if worst != largest else ""
+                lines.append(f"{line}{more}, the most of all sizes.")
     return lines

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.results import Correctness
-from ddlwa.check.plan import Planned, schedule
+from ddlwa.check.errors import CheckError
+from ddlwa.check.plan import Planned
 from ddlwa.check.session import measure as check
 from ddlwa.demo.tour import TOUR
-from ddlwa.report.model import Mode
-from ddlwa.simulator import TraceAgent, parse_duration
+from ddlwa.report.model import Fault, Mode
+from ddlwa.simulator import SimulatorError, TraceAgent, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.approaches import Approach
+    from ddlwa.report.model import Run
 
 FREEZE = "3h"
 APPS = {
@@ -27,18 +29,13 @@ APPS = {
 
 
 async def measure(
-    approaches: Sequence[Approach],
-    *,
-    rounds: int,
-    say: Callable[[str], object],
-    apps: Sequence[str] = tuple(APPS),
+    approaches: Sequence[Approach], *, apps: Sequence[str], say: Callable[[str], object]
 ) -> list[Correctness]:
     """Take each approach over the demo's routes.
 
     Args:
         approaches: Which.
         apps: How much of the demo stands before the routes.
-        rounds: How many times each of the routes is asked for.
         say: Told what is being done.
     """
     found = []
@@ -54,18 +51,25 @@ async def measure(
                 agent = otlp
             for app in apps:
                 say(f"correctness: {approach.name}, {app}")
-                found.append(await _one(approach, app, agent=agent, rounds=rounds))
+                found.append(await _one(approach, app, agent=agent))
     return found
 
 
-async def _one(approach: Approach, app: str, *, agent: TraceAgent, rounds: int) -> Correctness:
-    requests = [
+async def _check(app: str, **options: Any) -> Run:
+    try:
+        return await check(app, **options)
+    except (CheckError, SimulatorError) as error:
+        raise RuntimeError(f"{error}\n{error.output}") from error
+
+
+async def _one(approach: Approach, app: str, *, agent: TraceAgent) -> Correctness:
+    requests = tuple(
         Planned(one.method, one.path, headers=one.headers, expected_status=one.status) for one in TOUR
-    ]
-    run = await check(
+    )
+    run = await _check(
         app,
         mode=Mode.PLAIN,  # the command says what traces it
-        requests=schedule(requests, total=rounds * len(requests)),
+        requests=requests,
         freeze_ns=parse_duration(FREEZE),
         agent=agent,
         command=approach.server(app, port="{port}"),
@@ -78,6 +82,7 @@ async def _one(approach: Approach, app: str, *, agent: TraceAgent, rounds: int) 
         app,
         invocations=len(invocations),
         right=sum(one.right for one in invocations),
+        timed=sum({found.fault for found in one.findings} <= {Fault.LATE} for one in invocations),
         delivered=sum(one.delivered for one in invocations),
         faults=dict(faults.most_common()),
     )

@@ -27,9 +27,14 @@ class Extensions:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def idle(self) -> None:
-        """Wait until an invocation can begin: the extension, if there is one, asks for an event."""
-        await self._idle.wait()
+    async def wait_until_idle(self, limit_s: float) -> None:
+        """Wait until an invocation can begin: the extension, if there is one, asks for an event.
+
+        Args:
+            limit_s: How long, at most, in seconds.
+        """
+        if not self._idle.is_set():  # where there is none this takes no time
+            await asyncio.wait_for(self._idle.wait(), limit_s)
 
     def invoke(self, request_id: str) -> None:
         """Give the event of an invocation that begins now."""

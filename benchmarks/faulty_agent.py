@@ -29,6 +29,7 @@ _OK = 200
 _TAKEN = range(200, 300)
 _TRICKLE_S = 0.02
 _JOIN_S = 5.0
+_OTLP_PATH = "/v1/traces"
 _LARGEST_HEAD = _RECEIVED_AT_ONCE = 1 << 16
 _HEX = 16
 # What a real agent has of what ddtrace looks for; it logs a warning about what is missing.
@@ -74,7 +75,7 @@ class Request:
 
 
 class FaultyAgent:
-    """Takes what ddtrace's writer sends, or fails to.
+    """Takes what ddtrace's writer sends, or fails to; OTLP over HTTP is answered likewise, and not looked at.
 
     | fault | what it does |
     |---|---|
@@ -347,7 +348,7 @@ class _Connection:
             return False
         path, headers, body = message
         request = None
-        if path.endswith("/traces"):
+        if path.endswith("/traces") and path != _OTLP_PATH:
             request = agent._note(path, headers, body)  # noqa: SLF001 - the two are one
             if request is None:
                 self._socket.sendall(_answer(400, {"error": "not a trace payload"}))

@@ -7,11 +7,11 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from benchmarks.approaches import EXTENSION, HOLD, INLINE, PLAIN
+from benchmarks.approaches import FEW, PLAIN
 from benchmarks.latency import WARM_UP, take_turns
 from benchmarks.quick_agent import quick_agent
 from benchmarks.results import Growth
-from benchmarks.serving import serving
+from benchmarks.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ SIZES = {
     "body": (KIB, 16 * KIB, 256 * KIB, 1_024 * KIB, 6_144 * KIB),  # Lambda's largest response
     "chunks": (1, 10, 100, 1_000, 10_000),
 }
-COMPARED = (PLAIN, INLINE, HOLD, EXTENSION)
 _FEWEST, _MOST = 5, 40
 
 
@@ -45,11 +44,9 @@ async def measure(
     """
     found = []
     async with AsyncExitStack() as stack:
-        servers = {}
-        for one in approaches:
-            if one.name in COMPARED:
-                url = stack.enter_context(quick_agent())
-                servers[one.name] = await stack.enter_async_context(serving(one, agent_url=url))
+        some = [one for one in approaches if one.name in FEW]
+        urls = [stack.enter_context(quick_agent()) for _ in some]
+        servers = await start(some, urls, stack=stack)
         await take_turns(servers, requests=WARM_UP)
         for work, sizes in SIZES.items():
             for size in sizes:
@@ -60,7 +57,10 @@ async def measure(
                 count = int(seconds / (time.monotonic() - begun_s))
                 count = min(max(count, _FEWEST), _MOST)
                 times = [await take_turns(servers, requests=count, path=path) for _ in range(rounds)]
-                medians = [{name: statistics.median(some) for name, some in one.items()} for one in times]
+                medians = [
+                    {name: statistics.median(took.response_ns for took in some) for name, some in one.items()}
+                    for one in times
+                ]
                 found += [
                     Growth(name, work=work, size=size, ratios=[one[name] / one[PLAIN] for one in medians])
                     for name in servers

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from benchmarks.approaches import EXTENSION, HOLD, PLAIN
+from benchmarks.approaches import OURS
 from benchmarks.quick_agent import quick_agent
 from benchmarks.results import Memory
-from benchmarks.serving import serving
+from benchmarks.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from benchmarks.approaches import Approach
     from benchmarks.serving import Served
 
-COMPARED = (PLAIN, HOLD, EXTENSION)
 STEPS = (10, 100, 1_000, 3_000, 10_000, 30_000, 100_000)
 # By then every cache and every pool of the allocator has been filled once.
 WARM_UP = 1_000
@@ -29,18 +28,16 @@ async def measure(
     """Invoke all servers at the same time: memory does not care for the time that it takes.
 
     Args:
-        approaches: Which.
+        approaches: Of these ddlwa's are invoked.
         invocations: How many, more than the warm-up has.
         say: Told what is being done.
     """
     say(f"memory: {invocations} invocations")
     async with AsyncExitStack() as stack:
-        servers = []
-        for one in approaches:
-            if one.name in COMPARED:
-                url = stack.enter_context(quick_agent())
-                servers.append(await stack.enter_async_context(serving(one, agent_url=url)))
-        rows = await asyncio.gather(*(_invoke(one, invocations) for one in servers))
+        some = [one for one in approaches if one.name in OURS]
+        urls = [stack.enter_context(quick_agent()) for _ in some]
+        servers = await start(some, urls, stack=stack)
+        rows = await asyncio.gather(*(_invoke(one, invocations) for one in servers.values()))
     return [row for some in rows for row in some]
 
 

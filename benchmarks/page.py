@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.approaches import APPROACHES
-from benchmarks.columns import columns, percent, ratio, verdicts
+from benchmarks.columns import columns, growths, percent, ratio, verdicts
 from benchmarks.correctness import APPS, FREEZE
-from benchmarks.latency import STATES
+from benchmarks.latency import PATIENCE_S, STATES
 from benchmarks.memory import WARM_UP
 
 if TYPE_CHECKING:
@@ -38,37 +38,24 @@ def render(results: Results) -> str:
     return environment.get_template("page.md.j2").render(
         tables=_tables(results),
         verdicts=verdicts(results),
-        missing=[(_label(name), ".".join(map(str, APPROACHES[name].python))) for name in results.missing],
+        growths=growths(results),
+        missing={_label(name): why for name, why in results.missing.items()},
         machine=results.machine,
         approaches=APPROACHES.values(),
         apps=APPS,
         freeze=FREEZE,
+        patience=PATIENCE_S,
         warm_up=f"{WARM_UP:,}",
     )
 
 
 def _tables(results: Results) -> dict[str, Any]:
-    summary = columns(results)
-    names = dict.fromkeys(name for column in summary for name in column.values)
-    rows = [[_label(name), *(column.cell(name) for column in summary)] for name in names]
-    states = {state: [row for row in results.latency if row.agent == state] for state in STATES}
-    latency_headings = ("approach", "p50", "p99", "requests a round")
     throughput = {(row.approach, f"{row.concurrency} at a time"): row.shares for row in results.throughput}
     memory = {(row.approach, f"{row.invocations:,}"): [row.ratio] for row in results.memory}
     return {
-        "summary": _table(["approach", *(column.title for column in summary)], rows),
+        "summary": _summary(results),
         "correctness": _correctness(results),
-        "latency": {
-            state: _table(
-                latency_headings,
-                (
-                    [_label(one.approach), _spread(one.p50), _spread(one.p99), str(one.requests)]
-                    for one in some
-                ),
-            )
-            for state, some in states.items()
-            if some
-        },
+        "latency": {state: table for state in STATES if (table := _latency(results, state))},
         "throughput": _grid("approach", throughput),
         "cold_start": _cold_start(results),
         "growth": [
@@ -83,13 +70,37 @@ def _tables(results: Results) -> dict[str, Any]:
     }
 
 
+def _summary(results: Results) -> str:
+    some = columns(results)
+    if not some:
+        return ""
+    names = dict.fromkeys(name for column in some for name in column.samples)
+    rows = [[_label(name), *(column.cell(name) for column in some)] for name in names]
+    rows += [[_label(name), "not measured", *["-"] * (len(some) - 1)] for name in results.missing]
+    return _table(["approach", *(column.title for column in some)], rows)
+
+
 def _correctness(results: Results) -> str:
     rows = []
     for row in results.correctness:
         faults = ", ".join(f"{fault} {count}" for fault, count in row.faults.items()) or "none"
-        shares = (percent(some / row.invocations) for some in (row.right, row.delivered))
+        shares = (percent(some / row.invocations) for some in (row.timed, row.delivered, row.right))
         rows.append([_label(row.approach), row.app, *shares, faults])
-    return _table(["approach", "app", "right", "delivered in time", "invocations with a fault"], rows)
+    headings = ["approach", "app", "right durations", "delivered in time", "both", "invocations with a fault"]
+    return _table(headings, rows)
+
+
+def _latency(results: Results, state: str) -> str:
+    rows = [
+        [
+            _label(row.approach),
+            *map(_spread, (row.p50, row.p99, row.busy_p50, row.busy_p99)),
+            str(row.requests),
+        ]
+        for row in results.latency
+        if row.agent == state
+    ]
+    return _table(["approach", "p50", "p99", "busy p50", "busy p99", "requests a round"], rows)
 
 
 def _cold_start(results: Results) -> str:
@@ -97,7 +108,7 @@ def _cold_start(results: Results) -> str:
         [_label(row.approach), _spread(row.times), str(row.modules), _spread(row.rss)]
         for row in results.cold_start
     ]
-    return _table(["approach", "import time", "modules", "resident memory"], rows)
+    return _table(["approach", "time", "modules", "resident memory"], rows)
 
 
 def _grid(corner: str, values: Mapping[tuple[str, str], Sequence[float]]) -> str:

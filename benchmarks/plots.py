@@ -10,27 +10,33 @@ import matplotlib.pyplot as plt
 
 from benchmarks.approaches import APPROACHES, OURS, PLAIN
 from benchmarks.columns import percent, shares
+from benchmarks.latency import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.results import Results
+    from benchmarks.results import Latency, Results
 
-_OURS, _THEIRS, _REFERENCE = "#6d28d9", "#94a3b8", "#475569"
-_DOTS = {PLAIN: "#475569", OURS[0]: "#6d28d9", OURS[1]: "#c026d3"}
-_OTHER = "#f59e0b"
-_TITLES = {"spans": "spans in the trace", "body": "bytes of the body", "chunks": "chunks of the stream"}
+    Samples = Mapping[str, Sequence[float]]
+
+_OURS, _THEIRS, _REFERENCE, _GRID = "#6d28d9", "#94a3b8", "#475569", "#e2e8f0"
+_LINES = {PLAIN: _REFERENCE, OURS[0]: _OURS, OURS[1]: "#c026d3"}
+_OTHER_LINE = "#f59e0b"
+_KIB, _MIB = 1 << 10, 1 << 20
 # Text stays text, and the file is the same for the same data.
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ddlwa",
     "font.family": "sans-serif",
     "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
 }
 
 
@@ -43,19 +49,51 @@ def draw(results: Results, folder: Path) -> None:
     """
     folder.mkdir(exist_ok=True)
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # newer stubs list all keys, older ones take texts
-        if results.correctness:
-            _save(_correctness(results), folder / "correctness.svg")
-        if results.latency:
-            _save(_latency(results), folder / "latency.svg")
-        if results.throughput:
-            _save(_throughput(results), folder / "throughput.svg")
-        if results.growth:
-            _save(_growth(results), folder / "growth.svg")
+        for name, figure in _figures(results):
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+            plt.close(figure)
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-    plt.close(figure)
+def _figures(results: Results) -> Iterator[tuple[str, Any]]:
+    healthy = [row for row in results.latency if row.agent == "healthy"]
+    troubled = {state: [row for row in results.latency if row.agent == state] for state in STATES}
+    troubled = {state: rows for state, rows in troubled.items() if rows and state != "healthy"}
+    levels = dict.fromkeys(row.concurrency for row in results.throughput)
+    if results.correctness:
+        yield "correctness", _correctness(results)
+    if healthy:
+        panels = {
+            "until the response is complete, p50": _samples(healthy, "p50"),
+            "the same, p99": _samples(healthy, "p99"),
+            "until the sandbox can be frozen, p50": _samples(healthy, "busy_p50"),
+        }
+        yield "latency", _ranges(panels)
+    for name, quantity in (("trouble", "p99"), ("trouble_busy", "busy_p99")):
+        if troubled:
+            panels = {f"agent {state}": _samples(rows, quantity) for state, rows in troubled.items()}
+            yield name, _ranges(panels, log=True)
+    if results.throughput:
+        panels = {
+            f"{level} at a time": {
+                row.approach: row.shares for row in results.throughput if row.concurrency == level
+            }
+            for level in levels
+        }
+        yield "throughput", _ranges(panels)
+    if results.cold_start:
+        panels = {
+            "time until the app is there": {row.approach: row.times for row in results.cold_start},
+            "resident memory": {row.approach: row.rss for row in results.cold_start},
+        }
+        yield "cold_start", _ranges(panels)
+    if results.growth:
+        yield "growth", _growth(results)
+    if results.memory:
+        yield "memory", _memory(results)
+
+
+def _samples(rows: Sequence[Latency], quantity: str) -> Samples:
+    return {row.approach: getattr(row, quantity) for row in rows}
 
 
 def _label(name: str) -> str:
@@ -66,91 +104,101 @@ def _color(name: str) -> str:
     return _OURS if name in OURS else _REFERENCE if name == PLAIN else _THEIRS
 
 
-def _bars(names: Sequence[str], *, panels: int) -> tuple[Any, Any]:
+def _rows(names: Sequence[str], *, panels: int) -> tuple[Any, Any]:
+    """Make panels side by side, with a row for each approach."""
     figure, axes = plt.subplots(
-        1, panels, figsize=(4.2 * panels + 2.2, 0.38 * len(names) + 1.2), sharey=True, layout="constrained"
+        1, panels, figsize=(3.4 * panels + 2.2, 0.34 * len(names) + 0.9), sharey=True, squeeze=False
     )
-    axes = list(axes) if panels > 1 else [axes]
-    for axis in axes:
+    for axis in axes[0]:
         axis.set_yticks(range(len(names)), [_label(name) for name in names])
-        axis.grid(axis="x", color="#e2e8f0")
+        axis.grid(axis="x", color=_GRID)
         axis.tick_params(left=False)
-    axes[0].invert_yaxis()
-    return figure, axes
+    axes[0][0].set_ylim(len(names) - 0.4, -0.6)
+    return figure, axes[0]
 
 
 def _correctness(results: Results) -> Any:
-    right, delivered = shares(results, "right"), shares(results, "delivered")
-    names = list(right)
-    figure, axes = _bars(names, panels=2)
-    for axis, values, title in (
-        (axes[0], right, "right"),
-        (axes[1], delivered, "delivered before the freeze"),
-    ):
-        for row, name in enumerate(names):
-            axis.barh(row, 100 * values[name], height=0.62, color=_color(name))
-            axis.text(100 * values[name] + 2, row, percent(values[name]), va="center", fontsize=9)
-        axis.set_xlim(0, 118)
+    names = list(shares(results, "right"))
+    figure, axes = _rows(names, panels=2)
+    titles = {"timed": "right durations, % of invocations", "delivered": "delivered before the freeze, %"}
+    for axis, (what, title) in zip(axes, titles.items(), strict=True):
+        for place, (name, share) in enumerate(shares(results, what).items()):
+            axis.barh(place, 100 * share, height=0.62, color=_color(name))
+            axis.text(100 * share + 2, place, percent(share), va="center", fontsize=9)
+        axis.set_xlim(0, 122)
         axis.set_xticks(range(0, 101, 25))
-        axis.set_title(f"{title}, % of invocations", loc="left", fontsize=10)
+        axis.set_title(title)
     return figure
 
 
-def _latency(results: Results) -> Any:
-    rows = [row for row in results.latency if row.agent == "healthy"]
-    figure, axes = _bars([row.approach for row in rows], panels=2)
-    for axis, quantile in zip(axes, ("p50", "p99"), strict=True):
-        axis.axvline(1, color=_REFERENCE, linewidth=1, linestyle=":")
-        for place, row in enumerate(rows):
-            values = getattr(row, quantile)
-            middle = statistics.median(values)
-            axis.plot(
-                [min(values), max(values)],
-                [place, place],
-                color=_color(row.approach),
-                linewidth=3,
-                alpha=0.35,
-            )
-            axis.plot(middle, place, "o", color=_color(row.approach))
-        axis.set_xlim(left=0)
-        axis.set_title(f"latency {quantile}, times plain ddtrace's", loc="left", fontsize=10)
-    return figure
-
-
-def _throughput(results: Results) -> Any:
-    levels = list(dict.fromkeys(row.concurrency for row in results.throughput))
-    names = list(dict.fromkeys(row.approach for row in results.throughput))
-    figure, axes = _bars(names, panels=len(levels))
-    for axis, level in zip(axes, levels, strict=True):
+def _ranges(panels: Mapping[str, Samples], *, log: bool = False) -> Any:
+    """Draw medians as dots, and from the least to the most of all rounds as bars."""
+    names = list(dict.fromkeys(name for samples in panels.values() for name in samples))
+    figure, axes = _rows(names, panels=len(panels))
+    for axis, (title, samples) in zip(axes, panels.items(), strict=True):
         axis.axvline(1, color=_REFERENCE, linewidth=1, linestyle=":")
         for place, name in enumerate(names):
-            (row,) = (one for one in results.throughput if (one.approach, one.concurrency) == (name, level))
-            middle = statistics.median(row.shares)
-            axis.barh(place, middle, height=0.62, color=_color(name))
-            axis.text(middle + 0.02, place, f"{middle:.2f}", va="center", fontsize=9)
-        axis.set_xlim(0, 1.25)
-        axis.set_title(f"{level} at a time", loc="left", fontsize=10)
-    figure.suptitle("requests a second, share of plain ddtrace's", x=0.01, ha="left", fontsize=10)
+            values = samples[name]
+            color = _color(name)
+            axis.plot([min(values), max(values)], [place, place], color=color, linewidth=5, alpha=0.3)
+            axis.plot(statistics.median(values), place, "o", color=color)
+        if log:
+            axis.set_xscale("log")
+        else:
+            axis.set_xlim(left=0)
+        axis.set_title(title)
+        axis.set_xlabel("times plain ddtrace's")
     return figure
 
 
 def _growth(results: Results) -> Any:
-    figure, axes = plt.subplots(1, len(_TITLES), figsize=(12.6, 3.4), layout="constrained")
-    for axis, (work, title) in zip(axes, _TITLES.items(), strict=True):
+    works = {"spans": "spans in the trace", "body": "size of the body", "chunks": "chunks of the stream"}
+    figure, axes = plt.subplots(1, len(works), figsize=(12, 3.4), sharey=True)
+    for axis, (work, title) in zip(axes, works.items(), strict=True):
         rows = [row for row in results.growth if row.work == work]
-        for name in dict.fromkeys(row.approach for row in rows):
-            points = [(row.size, statistics.median(row.ratios)) for row in rows if row.approach == name]
-            axis.plot(
-                *zip(*points, strict=True),
-                "o-",
-                color=_DOTS.get(name, _OTHER),
-                label=_label(name),
-                markersize=4,
-            )
-        axis.set_xscale("log")
-        axis.set_ylim(bottom=0)
-        axis.grid(axis="y", color="#e2e8f0")
+        _lines(axis, [(row.approach, row.size, row.ratios) for row in rows])
+        _ticks(axis, sorted({row.size for row in rows}), _bytes if work == "body" else _count)
         axis.set_xlabel(title)
+    axes[0].set_ylim(0, 1.05 * max(max(row.ratios) for row in results.growth))
     axes[0].set_ylabel("times plain ddtrace's")
-    axes[-1].legend(frameon=False, fontsize=9)
+    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
     return figure
+
+
+def _memory(results: Results) -> Any:
+    figure, axis = plt.subplots(figsize=(6.4, 3.0))
+    _lines(axis, [(row.approach, row.invocations, [row.ratio]) for row in results.memory])
+    decades = [10**power for power in range(1, 6)]
+    _ticks(axis, [some for some in decades if some <= results.memory[-1].invocations], _count)
+    axis.set_xlabel("invocations")
+    axis.set_ylim(0, 1.2 * max(row.ratio for row in results.memory))
+    axis.set_ylabel("times that after the warm-up")
+    axis.legend(frameon=False, fontsize=9, loc="lower left")
+    return figure
+
+
+def _lines(axis: Any, points: Sequence[tuple[str, int, Sequence[float]]]) -> None:
+    """Draw medians as a line for each approach, and a band from the least to the most."""
+    for name in dict.fromkeys(name for name, _, _ in points):
+        sizes = [size for one, size, _ in points if one == name]
+        samples = [values for one, _, values in points if one == name]
+        middles = [statistics.median(values) for values in samples]
+        color = _LINES.get(name, _OTHER_LINE)
+        axis.plot(sizes, middles, "o-", color=color, label=_label(name), markersize=4)
+        lows, highs = [min(values) for values in samples], [max(values) for values in samples]
+        axis.fill_between(sizes, lows, highs, color=color, alpha=0.12, linewidth=0)
+    axis.set_xscale("log")
+    axis.grid(axis="y", color=_GRID)
+
+
+def _ticks(axis: Any, sizes: Sequence[int], show: Callable[[int], str]) -> None:
+    axis.set_xticks(sizes, [show(size) for size in sizes])
+    axis.minorticks_off()
+
+
+def _count(count: int) -> str:
+    return f"{count:,}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size // _MIB} MiB" if size >= _MIB else f"{size // _KIB} KiB"

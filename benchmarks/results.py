@@ -31,6 +31,7 @@ class Correctness:
         app: The demo's `routes` alone, its routes behind its `http` middleware, or the `demo` as it is.
         invocations: How many there were.
         right: Of how many nothing was wrong.
+        timed: Of how many nothing was wrong but that spans came late.
         delivered: Of how many the request's trace had arrived before the freeze.
         faults: How many invocations had each kind of fault.
     """
@@ -39,6 +40,7 @@ class Correctness:
     app: str
     invocations: int
     right: int
+    timed: int
     delivered: int
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -50,9 +52,11 @@ class Latency:
     Attributes:
         approach: How it was traced.
         agent: The state of the trace agent.
-        requests: How many were measured in each round.
-        p50: At the median, by round.
-        p99: At the 99th percentile, by round.
+        requests: How many were measured in each round, at least.
+        p50: Until the response is complete, at the median, by round.
+        p99: The same at the 99th percentile.
+        busy_p50: Until the sandbox can be frozen, at the median, by round.
+        busy_p99: The same at the 99th percentile.
     """
 
     approach: str
@@ -60,6 +64,8 @@ class Latency:
     requests: int
     p50: list[float]
     p99: list[float]
+    busy_p50: list[float]
+    busy_p99: list[float]
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,13 @@ class Throughput:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What the import of a small app and its tracing takes.
+    """What the start of a process takes that imports a small app and its tracing.
 
     Attributes:
         approach: How it is traced.
         times: As a multiple of what it takes with plain ddtrace, by round.
         modules: How many modules are loaded after it.
-        rss: The resident memory, as a multiple of plain ddtrace's, by round.
+        rss: The largest resident memory, as a multiple of plain ddtrace's, by round.
     """
 
     approach: str
@@ -131,11 +137,11 @@ class Results:
     """All of one run; a section that was not measured is empty.
 
     Attributes:
-        missing: The approaches that this Python is too old for.
+        missing: The approaches that could not be measured, and why.
     """
 
     machine: Machine
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
     correctness: list[Correctness] = field(default_factory=list)
     latency: list[Latency] = field(default_factory=list)
     throughput: list[Throughput] = field(default_factory=list)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import signal
 import subprocess
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.extensions import extensions
-from ddlwa.simulator.ports import free_ports
+from ddlwa.simulator.ports import reserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AsyncExitStack
 
     from benchmarks.approaches import Approach
     from benchmarks.extensions import Extensions
 
 _ROOT = Path(__file__).parents[1]
-_START_S, _ANSWER_S, _END_S = 60.0, 120.0, 2.0
+_START_S, _ANSWER_S = 60.0, 120.0
 _PAGE_BYTES = 4096
 _OK = b"HTTP/1.1 200"
 
@@ -90,6 +91,19 @@ class Client(asyncio.Protocol):
             self._answered.set_exception(ConnectionError(why))
 
 
+@dataclass(frozen=True)
+class Took:
+    """How long an invocation took.
+
+    Attributes:
+        response_ns: Until its response was complete.
+        busy_ns: Until the sandbox could be frozen: the extension, if there is one, was done with it, too.
+    """
+
+    response_ns: int
+    busy_ns: int
+
+
 class Served:
     """A running server.
 
@@ -116,11 +130,8 @@ class Served:
         """The resident memory of its process; Linux tells it in /proc."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
-    async def invoke(self, path: str = "/") -> int:
-        """Make a request as an invocation; give how long its response took, in nanoseconds.
-
-        As in Lambda it begins only when the extension, if there is one, is done with the last one: what is
-        done after a response takes no time of that response.
+    async def invoke(self, path: str = "/") -> Took:
+        """Make a request as an invocation, which lasts until the sandbox can be frozen.
 
         Args:
             path: What is asked for.
@@ -128,13 +139,15 @@ class Served:
         if self._client is None:
             loop = asyncio.get_running_loop()
             _, self._client = await loop.create_connection(Client, "127.0.0.1", self.port)
-        await asyncio.wait_for(self._api.idle(), _ANSWER_S)
+        await self._api.wait_until_idle(_ANSWER_S)
         request_id = f"{next(self._numbers):08x}"
         request = _request(path, request_id)
         begun_ns = time.perf_counter_ns()
         self._api.invoke(request_id)
         await asyncio.wait_for(self._client.ask(request), _ANSWER_S)
-        return time.perf_counter_ns() - begun_ns
+        answered_ns = time.perf_counter_ns()
+        await self._api.wait_until_idle(_ANSWER_S)
+        return Took(answered_ns - begun_ns, time.perf_counter_ns() - begun_ns)
 
     def close(self) -> None:
         """End the connection."""
@@ -158,14 +171,19 @@ async def serving(approach: Approach, *, agent_url: str, in_lambda: bool = True)
         in_lambda: Whether it believes that it is in Lambda.
     """
     async with extensions() as api:
-        [port] = free_ports(1)
         aws = {"AWS_LAMBDA_FUNCTION_NAME": "shop", "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.port}"}
         settings = {"DD_TRACE_AGENT_URL": agent_url, **(aws if in_lambda else {})}
-        command = ["env", *(f"{name}={value}" for name, value in settings.items())]
-        command += approach.server("small", port=str(port), options=["--timeout-keep-alive", "600"])
+        env = ["env", *(f"{name}={value}" for name, value in settings.items())]
+        options = ["--timeout-keep-alive", "600"]
         with (
+            reserved() as port,
             tempfile.TemporaryFile() as output,
-            subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output) as process,  # noqa: S603, ASYNC220 - our own command, which does not block
+            subprocess.Popen(  # noqa: S603, ASYNC220 - our own command, which does not block
+                [*env, *approach.server("small", port=str(port), options=options)],
+                cwd=_ROOT,
+                stdout=output,
+                stderr=output,
+            ) as process,
         ):
             served = Served(approach, process=process, port=port, api=api)
             try:
@@ -177,7 +195,24 @@ async def serving(approach: Approach, *, agent_url: str, in_lambda: bool = True)
                 raise RuntimeError(f"{approach.name}: {error!r}\n{said}") from error
             finally:
                 served.close()
-                await _end(process)
+                process.kill()  # it may be waiting for an agent, or for an event
+
+
+async def start(
+    approaches: Sequence[Approach], urls: Sequence[str], *, stack: AsyncExitStack
+) -> dict[str, Served]:
+    """Start a server for each approach, all at once.
+
+    Args:
+        approaches: Which.
+        urls: Those of their trace agents.
+        stack: What ends the servers.
+    """
+    entering = [
+        stack.enter_async_context(serving(one, agent_url=url))
+        for one, url in zip(approaches, urls, strict=True)
+    ]
+    return {served.approach.name: served for served in await asyncio.gather(*entering)}
 
 
 async def _until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -192,12 +227,3 @@ async def _until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
         else:
             writer.close()
             return
-
-
-async def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; a process whose agent is hung, or whose extension waits for an event, is killed."""
-    process.send_signal(signal.SIGTERM)
-    until_s = time.monotonic() + _END_S
-    while process.poll() is None and time.monotonic() < until_s:  # noqa: ASYNC110 - it tells of no event
-        await asyncio.sleep(0.02)
-    process.kill()

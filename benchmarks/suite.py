@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import coldstart, correctness, growth, latency, load, memory
-from benchmarks.approaches import APPROACHES, here, scrub_environment
+from benchmarks.approaches import APPROACHES, scrub_environment
 from benchmarks.results import Machine, Results
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def measure(sections: Sequence[str], *, scale: Scale, say: Callable[[str], object]) -> Results:
-    """Measure some sections, each with every approach that runs on this Python.
+    """Measure some sections, each with every approach that can run here.
 
     Args:
         sections: Their names, as `benchmarks.results.SECTIONS` has them.
@@ -27,18 +27,21 @@ async def measure(sections: Sequence[str], *, scale: Scale, say: Callable[[str],
         say: Told what is being done.
     """
     scrub_environment()
-    approaches = here()
+    missing = {one.name: one.obstacle for one in APPROACHES.values() if one.obstacle}
+    approaches = [one for one in APPROACHES.values() if one.name not in missing]
     rounds = scale.rounds
+    timed = [one for one in approaches if one.name in scale.timed]
     measuring: dict[str, Callable[[], Awaitable[list[Any]]]] = {
-        "correctness": lambda: correctness.measure(approaches, rounds=scale.tours, say=say),
-        "latency": lambda: latency.measure(approaches, rounds=rounds, requests=scale.requests, say=say),
-        "throughput": lambda: load.measure(approaches, rounds=rounds, slice_s=scale.slice_s, say=say),
-        "cold_start": lambda: coldstart.measure(approaches, rounds=rounds, say=say),
+        "correctness": lambda: correctness.measure(approaches, apps=scale.apps, say=say),
+        "latency": lambda: latency.measure(
+            timed, states=scale.states, rounds=rounds, requests=scale.requests, say=say
+        ),
+        "throughput": lambda: load.measure(timed, rounds=2 * rounds, slice_s=scale.slice_s, say=say),
+        "cold_start": lambda: coldstart.measure(timed, rounds=rounds, say=say),
         "growth": lambda: growth.measure(approaches, rounds=rounds, seconds=scale.growth_s, say=say),
         "memory": lambda: memory.measure(approaches, invocations=scale.invocations, say=say),
     }
     found = {section: await measuring[section]() for section in sections}
-    missing = [one.name for one in APPROACHES.values() if one not in approaches]
     return Results(machine=_machine(), missing=missing, **found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 PLAIN, INLINE, HOLD, EXTENSION = "plain", "send_wrapper_flush", "ddlwa_hold", "ddlwa_extension"
 OURS = (HOLD, EXTENSION)
+# Where all would be too many: ours, the nearest, and what all are measured against.
+FEW = (PLAIN, INLINE, HOLD, EXTENSION)
 
 _VARIABLE = "BENCHMARK_APPROACH"
 _DDTRACE, _DDLWA = "ddtrace.commands.ddtrace_run", "ddlwa.run"
@@ -36,29 +38,33 @@ class Approach:
         label: How the page calls it.
         idea: What it does, in a sentence without a full stop.
         runner: The module that starts the server, None if the server is started as it is.
-        preload: What is imported before the app, where its import is measured.
         module: Has `instrument(app)`, None if the app is served as it is.
         env: Variables that belong to it.
         otlp: It sends OTLP, and not Datadog's format.
         extension: It is a Lambda extension, so it has one invocation at a time.
         python: The oldest Python that it runs on.
+        package: What has to be installed for it, beside what the check needs.
     """
 
     name: str
     label: str
     idea: str
     runner: str | None = _DDTRACE
-    preload: str | None = "ddtrace.auto"
     module: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     otlp: bool = False
     extension: bool = False
     python: tuple[int, int] = (3, 10)
+    package: str | None = None
 
     @property
-    def runs_here(self) -> bool:
-        """Whether this Python is new enough for it."""
-        return sys.version_info >= self.python
+    def obstacle(self) -> str | None:
+        """Why it cannot run here; None if it can."""
+        if sys.version_info < self.python:
+            return f"it needs Python {'.'.join(map(str, self.python))} or newer, and there was none"
+        if self.package and importlib.util.find_spec(self.package) is None:
+            return f"its package {self.package} was not installed"
+        return None
 
     def server(self, app: str, *, port: str, options: Sequence[str] = ()) -> list[str]:
         """Give the command that serves an app.
@@ -68,25 +74,20 @@ class Approach:
             port: Where it listens.
             options: More of them, for uvicorn.
         """
-        runner = [sys.executable, "-m", self.runner] if self.runner else []
         uvicorn = [sys.executable, "-m", "uvicorn", "--factory", "benchmarks.served:app"]
         uvicorn += ["--host", "127.0.0.1", "--port", port, "--log-level", "critical", "--no-access-log"]
-        settings = [f"{name}={value}" for name, value in self.environment(app).items()]
-        return ["env", *settings, *runner, *uvicorn, *options]
+        return self.command(app, [*uvicorn, *options])
 
-    def environment(self, app: str) -> dict[str, str]:
-        """Give the variables that are set for it.
+    def command(self, app: str, command: Sequence[str]) -> list[str]:
+        """Give the command that runs another one with this tracing.
 
         Args:
             app: As for `server`.
+            command: That of a Python that imports `benchmarks.served`.
         """
-        return {
-            **_QUIET,
-            "DDLWA_ENABLED": "false",
-            **self.env,
-            _VARIABLE: self.name,
-            "BENCHMARK_APP": app,
-        }
+        env = {**_QUIET, "DDLWA_ENABLED": "false", **self.env, _VARIABLE: self.name, "BENCHMARK_APP": app}
+        runner = [sys.executable, "-m", self.runner] if self.runner else []
+        return ["env", *(f"{name}={value}" for name, value in env.items()), *runner, *command]
 
 
 def scrub_environment() -> None:
@@ -133,11 +134,11 @@ APPROACHES = {
             "its processor and its own extension (`async` mode), told when the app has returned; its spans "
             "are OpenTelemetry's",
             runner=None,
-            preload=None,
             module=_HERE + "lambda_otel_lite_",
             otlp=True,
             extension=True,
             python=(3, 12),
+            package="lambda_otel_lite",
         ),
         Approach(
             "otel_asgi",
@@ -145,7 +146,6 @@ APPROACHES = {
             "OpenTelemetry's ASGI instrumentation with a batch processor, and `force_flush()` when the app "
             "has returned",
             runner=None,
-            preload=None,
             module=_HERE + "otel_asgi",
             otlp=True,
         ),
@@ -154,7 +154,6 @@ APPROACHES = {
             "**ddlwa** hold",
             "`ddlwa-run`, nothing else",
             runner=_DDLWA,
-            preload="ddlwa.auto",
             env={"DDLWA_ENABLED": "true"},
         ),
         Approach(
@@ -162,17 +161,11 @@ APPROACHES = {
             "**ddlwa** extension",
             "`ddlwa-run` with `DDLWA_MODE=extension`",
             runner=_DDLWA,
-            preload="ddlwa.auto",
             env={"DDLWA_ENABLED": "true", "DDLWA_MODE": "extension"},
             extension=True,
         ),
     )
 }
-
-
-def here() -> list[Approach]:
-    """Give those that run on this Python."""
-    return [one for one in APPROACHES.values() if one.runs_here]
 
 
 def instrument(app: Any) -> Any:

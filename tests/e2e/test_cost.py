@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-TRIES = 5  # noise only adds: the least of some tries is nearest to the cost
+TRIES = 10  # noise only adds: the least of some tries is nearest to the cost
 
 
 def python(*words):
@@ -47,7 +47,7 @@ def test_import_takes_at_most_5_ms():
         "between = now(); import ddlwa\n"
         "print(between - begun, now() - between)"
     )
-    runs = [[float(seconds) for seconds in python("-c", code).split()] for _ in range(TRIES)]
+    runs = [[float(seconds) for seconds in python("-c", code).split()] for _ in range(5)]
     assert min(ours for _, ours in runs) <= 0.005
     assert min(ours / theirs for theirs, ours in runs) <= 0.05
 
@@ -58,7 +58,7 @@ def test_hold_mode_costs_little_more_than_an_inline_flush(tags, most, monkeypatc
     """All that hold mode adds is at most so much more than finishing the span and flushing inline adds."""
     monkeypatch.setenv("DDLWA_LAMBDA_TAGS", tags)
     ratios = []
-    for _ in range(2 * TRIES):
+    for _ in range(TRIES):
         medians = json.loads(python("-m", "benchmarks.flush_cost"))
         ratios.append((medians["hold"] - medians["plain"]) / (medians["inline"] - medians["plain"]))
         if ratios[-1] <= most:

@@ -324,3 +324,12 @@ def test_close_ends_what_is_stuck():
     assert set(threading.enumerate()) == before
     with connection_to(agent) as connection, pytest.raises(ConnectionRefusedError):
         connection.connect()
+
+
+@pytest.mark.parametrize("fault", ["healthy", "slow:1"])
+def test_otlp_is_answered_and_not_looked_at(agent, fault):
+    """It is no trace payload of ddtrace's, and not a malformed one either."""
+    agent.become(fault)
+    with connection_to(agent) as connection:
+        assert put(connection, b"\x0a\x00", path="/v1/traces") == 200
+    assert (agent.malformed, agent.requests) == (0, [])
