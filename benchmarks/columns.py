@@ -56,13 +56,12 @@ class Column:
         Args:
             among: Which; those that were not measured do not count.
         """
-        values = {
-            name: self.values[name] for name in among if name in self.values and name not in self.unranked
-        }
-        if not values:
+        values = self.values
+        ranked = {name: values[name] for name in among if name in values and name not in self.unranked}
+        if not ranked:
             return []
-        best = self.show((max if self.more_is_better else min)(values.values()))
-        return [name for name, value in values.items() if self.show(value) == best]
+        best = self.show((max if self.more_is_better else min)(ranked.values()))
+        return [name for name, value in ranked.items() if self.show(value) == best]
 
     def overlap(self, one: str, other: str) -> bool:
         """Say whether the ranges of two approaches have a value in common."""

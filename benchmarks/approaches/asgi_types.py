@@ -1,4 +1,4 @@
-"""ASGI's types, as far as the approaches need them."""
+"""As much of ASGI as the approaches share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 def is_last(message: Message) -> bool:
     """Say whether this is what most people take for the end of a response."""
     return message["type"] == "http.response.body" and not message.get("more_body")
+
+
+def after_invocations(app: Asgi, do: Callable[[], object]) -> Asgi:
+    """Wrap an app so that something is done whenever it has returned from an invocation."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            if is_invocation(scope):
+                do()
+
+    return serve
 
 
 def is_invocation(scope: Scope) -> bool:

@@ -8,11 +8,11 @@ from lambda_otel_lite import ProcessorMode, init_telemetry
 from lambda_otel_lite.processor import LambdaSpanProcessor
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-from benchmarks.approaches.asgi_types import is_invocation
+from benchmarks.approaches.asgi_types import after_invocations
 from benchmarks.approaches.otel import DatadogHeaders, OtlpExporter, retrace
 
 if TYPE_CHECKING:
-    from benchmarks.approaches.asgi_types import Asgi, Receive, Scope, Send
+    from benchmarks.approaches.asgi_types import Asgi
 
 
 def instrument(app: Asgi) -> Asgi:
@@ -24,14 +24,5 @@ def instrument(app: Asgi) -> Asgi:
         processor_mode=ProcessorMode.ASYNC,
     )
     retrace()
-    traced = OpenTelemetryMiddleware(app)
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await traced(scope, receive, send)
-        finally:
-            # Its decorator for handlers does this; behind the adapter there is no handler.
-            if is_invocation(scope):
-                telemetry.complete()
-
-    return serve
+    # Its decorator for handlers does this; behind the adapter there is no handler.
+    return after_invocations(OpenTelemetryMiddleware(app), telemetry.complete)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ddtrace.trace import tracer
 
-from benchmarks.approaches.asgi_types import is_invocation
+from benchmarks.approaches.asgi_types import after_invocations
 
 if TYPE_CHECKING:
-    from benchmarks.approaches.asgi_types import Asgi, Receive, Scope, Send
+    from benchmarks.approaches.asgi_types import Asgi
 
 _API = "/2020-01-01/extension"
 
@@ -54,13 +54,4 @@ class FlushingExtension:
 
 def instrument(app: Asgi) -> Asgi:
     """Wrap an app, and ddtrace's middleware with it."""
-    extension = FlushingExtension()
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await app(scope, receive, send)
-        finally:
-            if is_invocation(scope):
-                extension.returned()
-
-    return serve
+    return after_invocations(app, FlushingExtension().returned)

@@ -127,11 +127,10 @@ def _escaped(text: str) -> str:
 
 
 def _counts(run: Run) -> str:
-    invocations = run.invocations
-    right, delivered = sum(one.right for one in invocations), sum(one.delivered for one in invocations)
+    total = len(run.invocations)
     return (
-        f"- {_mark(right=run.right)} {run.mode.label}: {right}/{len(invocations)} right, "
-        f"{delivered}/{len(invocations)} delivered before the freeze"
+        f"- {_mark(right=run.right)} {run.mode.label}: {run.right_invocations}/{total} right, "
+        f"{run.delivered}/{total} delivered before the freeze"
     )
 
 

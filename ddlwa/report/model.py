@@ -219,6 +219,32 @@ class Run:
         """Say whether nothing is wrong anywhere."""
         return not self.others and all(route.right for route in self.routes)
 
+    @property
+    def spans(self) -> tuple[SpanResult, ...]:
+        """List all spans: those of invocations, then those of others."""
+        traces = (*(one.spans for one in self.invocations), *(other.spans for other in self.others))
+        return tuple(span for spans in traces for span in spans)
+
+    @property
+    def right_invocations(self) -> int:
+        """Count the invocations with which nothing is wrong."""
+        return sum(invocation.right for invocation in self.invocations)
+
+    @property
+    def delivered(self) -> int:
+        """Count the invocations whose trace was delivered before the freeze."""
+        return sum(route.delivered for route in self.routes)
+
+    @property
+    def frozen_spans(self) -> int:
+        """Count the spans that record frozen time."""
+        return sum(span.frozen_ns > 0 for span in self.spans)
+
+    @property
+    def longest_ns(self) -> int | None:
+        """Find the longest recorded duration, or None without a span."""
+        return _longest(self.spans)
+
 
 @dataclass(frozen=True, slots=True)
 class TracedSpan:

@@ -201,17 +201,15 @@ def _summary(report: Report) -> Table:
     for _ in range(3):
         table.add_column(justify="right")
     for run in report.runs:
-        invocations = run.invocations
-        traces = (*(one.spans for one in invocations), *(other.spans for other in run.others))
-        frozen = sum(span.frozen_ns > 0 for spans in traces for span in spans)
+        total = len(run.invocations)
         table.add_row(
             Text(
                 f"{'✓' if run.right else '✗'} {run.mode.label}",
                 style=f"bold {_RIGHT if run.right else _WRONG}",
             ),
-            f"{sum(one.right for one in invocations)}/{len(invocations)} right",
-            f"{sum(one.delivered for one in invocations)}/{len(invocations)} delivered",
-            f"{_count(frozen, 'span')} with frozen time",
+            f"{run.right_invocations}/{total} right",
+            f"{run.delivered}/{total} delivered",
+            f"{_count(run.frozen_spans, 'span')} with frozen time",
         )
     return table
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from ddlwa.simulator.ports import free_ports
+
 _WHEEL = "aws-sam-cli==1.170.0"
 _VARIABLE = "DDLWA_RIE"
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -79,7 +81,7 @@ class Emulator:
     """
 
     def __init__(self, binary, directory):
-        self.address, self._front = (f"127.0.0.1:{port}" for port in _free_ports())
+        self.address, self._front = (f"127.0.0.1:{port}" for port in free_ports(2))
         self._pid_file = directory / "runtime.pid"
         options = ["--runtime-api-address", self.address, "--runtime-interface-emulator-address", self._front]
         self._process = subprocess.Popen(
@@ -123,13 +125,6 @@ class Emulator:
         """Return the runtime's process id, or None as long as it has not started."""
         text = self._pid_file.read_text(encoding="utf-8") if self._pid_file.exists() else ""
         return int(text) if text.endswith("\n") else None
-
-
-def _free_ports():
-    with socket.socket() as first, socket.socket() as second:
-        for one in (first, second):
-            one.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _wait_listening(address):

@@ -38,7 +38,7 @@ def render(report: Report) -> str:
     style, script = _part("page.css"), _part("page.js")
     return environment.from_string(_part("page.html")).render(
         report=report,
-        summaries=[_Summary.of(run) for run in report.runs],
+        summaries=[_Summary(run, problems(run)) for run in report.runs],
         routes=list(_routes(report)),
         data=pack(report),
         no_route=NO_ROUTE,
@@ -54,40 +54,10 @@ def render(report: Report) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    """What counts in a run.
-
-    Attributes:
-        run: The run.
-        total: How many invocations it has.
-        right: How many of them are right.
-        delivered: How many traces were delivered before the freeze.
-        frozen_spans: How many spans record frozen time.
-        longest_ns: The longest recorded duration, None without a span.
-        problems: What is wrong, by its kind.
-    """
+    """A run, and what is wrong in it, by its kind."""
 
     run: Run
-    total: int
-    right: int
-    delivered: int
-    frozen_spans: int
-    longest_ns: int | None
     problems: tuple[Problem, ...]
-
-    @classmethod
-    def of(cls, run: Run) -> _Summary:
-        invocations = run.invocations
-        traces = (*(one.spans for one in invocations), *(other.spans for other in run.others))
-        spans = [span for trace in traces for span in trace]
-        return cls(
-            run=run,
-            total=len(invocations),
-            right=sum(one.right for one in invocations),
-            delivered=sum(one.delivered for one in invocations),
-            frozen_spans=sum(span.frozen_ns > 0 for span in spans),
-            longest_ns=max((span.duration_ns for span in spans), default=None),
-            problems=problems(run),
-        )
 
 
 @dataclass(frozen=True, slots=True)
