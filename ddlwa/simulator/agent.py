@@ -29,7 +29,7 @@ _POLL_S = 0.02
 _REQUEST_TIMEOUT_S = 10.0
 _MAIN = "from ddapm_test_agent.agent import main; main()"
 # Variables that would change what the agent does, or load a tracer into it.
-_NOT_INHERITED = ("DD_", "PYTHON", "LD_PRELOAD", "FAKETIME", "ENABLED_CHECKS", "OTLP_", "SNAPSHOT_", "VCR_")
+_NOT_INHERITED = ("DD_", "PYTHON", "LD_PRELOAD", "FAKETIME", "ENABLED_CHECKS", "MAX_REQUESTS", "SNAPSHOT_", "VCR_", "WEB_UI_")
 
 
 class TraceAgent:
@@ -101,17 +101,17 @@ class TraceAgent:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
         }
-        options = {
-            "--host": "127.0.0.1",
-            "--port": port,
-            "--otlp-http-port": otlp_http,
-            "--otlp-grpc-port": otlp_grpc,
-            "--log-level": "CRITICAL",
+        # By variables, for an agent that lacks an option exits, and one that lacks a variable does without.
+        environment |= {
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "OTLP_HTTP_PORT": str(otlp_http),
+            "OTLP_GRPC_PORT": str(otlp_grpc),
+            "LOG_LEVEL": "CRITICAL",
         }
-        arguments = [str(word) for option in options.items() for word in option]
         try:
             self._process = ChildProcess(
-                [sys.executable, "-c", _MAIN, *arguments],
+                [sys.executable, "-c", _MAIN],
                 env=environment,
                 cwd=Path(directory),
                 part="trace agent",
