@@ -13,7 +13,9 @@ TRAILERS = "http.response.trailers"
 PATHSEND = "http.response.pathsend"
 ZEROCOPYSEND = "http.response.zerocopysend"
 
-_NO_CONTENT, _NOT_MODIFIED, _FIRST_FINAL = 204, 304, 200
+_FIRST_FINAL = 200
+_WITHOUT_CONTENT = frozenset({204, 304})
+_WITH_CONTENT = frozenset({BODY, ZEROCOPYSEND})
 
 
 class Framing:
@@ -68,7 +70,7 @@ class Framing:
     def _starts(self, message: Mapping[str, Any]) -> bool:
         self._started = True
         status = message["status"]
-        if self._scope["method"] == "HEAD" or status < _FIRST_FINAL or status in {_NO_CONTENT, _NOT_MODIFIED}:
+        if self._scope["method"] == "HEAD" or status < _FIRST_FINAL or status in _WITHOUT_CONTENT:
             return True
         self._remaining = _content_length(message.get("headers", ()))
         # A server that cannot send trailers ignores the announcement.
@@ -87,7 +89,7 @@ class Framing:
 def is_last(message: Mapping[str, Any]) -> bool:
     """Say whether the app means this to be the last message of its body, or of its trailers."""
     kind = message.get("type")
-    if kind in {BODY, ZEROCOPYSEND}:
+    if kind in _WITH_CONTENT:
         return not message.get("more_body", False)
     if kind == TRAILERS:
         return not message.get("more_trailers", False)

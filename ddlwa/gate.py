@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ddlwa.framing import BODY, ZEROCOPYSEND, Framing, is_last
+from ddlwa.framing import BODY, START, ZEROCOPYSEND, Framing, is_last
 from ddlwa.log import warn_once
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _TURNS = 32
 # A body from which on it takes longer to hand over than to cut.
 _LARGE = 1 << 16
+_BUFFERS = frozenset({bytearray, memoryview})
 
 
 class State(enum.Enum):
@@ -32,12 +34,16 @@ class State(enum.Enum):
     ::
 
         STREAMING --completing message--> HOLDING --release--> RELEASING --drained--> OPEN
+            └─────────────── end of an app that has completed nothing ───────────────^
     """
 
     STREAMING = enum.auto()
     HOLDING = enum.auto()
     RELEASING = enum.auto()
     OPEN = enum.auto()
+
+
+_STREAMING, _HOLDING, _RELEASING, _OPEN = State  # to look in an enumeration takes long before Python 3.12
 
 
 class Release(enum.Enum):
@@ -91,7 +97,7 @@ class Gate:
         self.trace = trace
         self._expiry = expiry
         self._framing = Framing(scope)
-        self._state = State.STREAMING
+        self._state = _STREAMING
         self._held: list[Message] = []
         self._background = False
         self._releaser: asyncio.Task[None] | None = None
@@ -105,60 +111,54 @@ class Gate:
         except GeneratorExit:
             raise  # the event loop is gone, and awaiting with it
         except BaseException:
-            await self._finish(raising=True)
+            with suppress(Exception):  # of the server's; the app's own comes first
+                await self._release(Release.APP_DONE)
             raise
-        if self._state is State.HOLDING:
-            await self._release(Release.APP_DONE)
-        else:
-            await self._finish(raising=False)
+        await self._release(Release.APP_DONE)
+        _raise(self._failure)
         return result
 
     async def send(self, message: Message) -> None:
         """Pass a message on to the server, or keep it if it completes the response or follows that."""
-        state = self._state
-        if state is State.STREAMING:
-            message, completes, large = self._follow(message)
+        if self._state is _STREAMING:
+            message, completes = self._follow(message)
             if not completes:
                 await self._send(message)
                 return
-            if large:
+            if (
+                message["type"] == BODY
+                and len(message.get("body", b"")) >= _LARGE
+                and self._framing.is_exact()
+            ):
                 # Its transfer need not wait for the flush: without the last byte it completes nothing.
                 await self._send({**message, "body": message["body"][:-1], "more_body": True})
                 message = {**message, "body": message["body"][-1:]}
-        elif state is State.OPEN:
+            self._state = _HOLDING
+            self._watch = watch = self._expiry.watch()
+            watch.add(self)
+        elif self._state is _OPEN:
             await self._send(message)
             return
         self._held.append(_snapshot(message))
-        if state is State.STREAMING:
-            self._state = State.HOLDING
-            self._watch = self._expiry.watch()
-            self._watch.add(self)
         if message.get("type") == ZEROCOPYSEND:
             # The app may close the file as soon as its send has returned.
             await self._release(Release.BORROWED_FILE)
         elif self._background:
             await self._release(Release.BACKGROUND_TASK)
 
-    def _follow(self, message: Message) -> tuple[Message, bool, bool]:
-        """Give a message that can be read again, whether it completes the response, and with much of it."""
+    def _follow(self, message: Message) -> tuple[Message, bool]:
+        """Give a message that can be read again, and whether it completes the response."""
         try:
-            if hasattr(message.get("headers"), "__next__"):
+            if message["type"] == START and hasattr(message.get("headers"), "__next__"):
                 message = {**message, "headers": list(message["headers"])}
-            completes = self._framing.completes(message)
-            large = (
-                completes
-                and message["type"] == BODY
-                and len(message.get("body", b"")) >= _LARGE
-                and self._framing.is_exact()
-            )
+            return message, self._framing.completes(message)
         except Exception:  # noqa: BLE001 - malformed messages are the server's to judge
             warn_once("framing", "cannot follow the framing of a response; it is not held", exc_info=True)
-            return message, False, False
-        return message, completes, large
+            return message, False
 
     async def receive(self) -> Message:
         """Release the response if the app, done with it, waits for the client to disconnect."""
-        if self._state is State.HOLDING:
+        if self._state is _HOLDING:
             await self._settle()
             await self._release(Release.RECEIVE)
         return await self._receive()
@@ -167,12 +167,13 @@ class Gate:
         """Release the response before a background task runs, for it must not wait for the task."""
         await self._settle()
         self._background = True
-        await self._release(Release.BACKGROUND_TASK)
+        if self._state is not _STREAMING:
+            await self._release(Release.BACKGROUND_TASK)
 
     async def _settle(self) -> None:
         """Let middlewares pass on what the app behind them has sent, and close their spans."""
         for _ in range(_TURNS):
-            if self._state is State.OPEN or any(map(is_last, self._held)):
+            if self._state is _OPEN or any(map(is_last, self._held)):
                 break
             await asyncio.sleep(0)
 
@@ -187,58 +188,43 @@ class Gate:
             self._failure = error
 
     async def _release(self, reason: Release) -> None:
-        """Deliver the trace, then let the held messages go; wait if somebody else is at it."""
-        if self._state is State.RELEASING:
-            if self._drained is None:
-                self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
-        if self._state is not State.HOLDING:
+        """Deliver the trace, then hand each held message to the server once; wait if somebody else is at it.
+
+        What happens to one message, or to the trace, keeps no other from the server. A cancellation is raised
+        afterwards, else the server's first error.
+        """
+        if self._state is _RELEASING:
+            await self._until_drained()
+        if self._state is _OPEN:
             return
-        self._state = State.RELEASING
-        self._watch.discard(self)
+        if self._state is _HOLDING:
+            self._watch.discard(self)
+        self._state = _RELEASING
+        problem: BaseException | None = None
         try:
-            problem = await self._drain(await self._deliver(reason))
+            try:
+                await self.trace.deliver(reason)
+            except asyncio.CancelledError as error:
+                problem = error
+            except Exception:  # noqa: BLE001 - guards the response from our own code
+                warn_once("deliver", "cannot deliver a trace before its response", exc_info=True)
+            while self._held:
+                try:
+                    await self._send(self._held.pop(0))
+                except asyncio.CancelledError as error:  # noqa: PERF203 - each message is handed over on its own
+                    problem = error
+                except Exception as error:  # noqa: BLE001 - raised once all have been handed over
+                    problem = problem or error
         finally:
-            self._state = State.OPEN
+            self._state = _OPEN
             if self._drained is not None:
                 self._drained.set_result(None)
         _raise(problem)
 
-    async def _deliver(self, reason: Release) -> asyncio.CancelledError | None:
-        try:
-            await self.trace.deliver(reason)
-        except asyncio.CancelledError as error:
-            return error
-        except Exception:  # noqa: BLE001 - guards the response from our own code
-            warn_once("deliver", "cannot deliver a trace before its response", exc_info=True)
-        return None
-
-    async def _drain(self, problem: BaseException | None) -> BaseException | None:
-        """Hand each held message to the server once, whatever becomes of those before it.
-
-        Returns:
-            What the caller is to raise: a cancellation, else the server's first error.
-        """
-        while self._held:
-            try:
-                await self._send(self._held.pop(0))
-            except asyncio.CancelledError as error:  # noqa: PERF203 - each message is handed over on its own
-                problem = error
-            except Exception as error:  # noqa: BLE001 - raised once all have been handed over
-                problem = problem or error
-        return problem
-
-    async def _finish(self, *, raising: bool) -> None:
-        if self._state is State.STREAMING:
-            # The app ends without a complete response: the server completes it, or breaks it off.
-            _raise(await self._deliver(Release.APP_DONE))
-            return
-        try:
-            await self._release(Release.APP_DONE)
-        except Exception as error:  # noqa: BLE001 - the server's; raised below unless the app's own comes first
-            self._failure = error
-        if not raising:
-            _raise(self._failure)
+    async def _until_drained(self) -> None:
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._drained)
 
 
 def _raise(problem: BaseException | None) -> None:
@@ -252,6 +238,6 @@ def _snapshot(message: Message) -> Message:
     for name, value in message.items():
         if type(value) is list:
             copy[name] = value.copy()
-        elif type(value) in {bytearray, memoryview}:
+        elif type(value) in _BUFFERS:
             copy[name] = bytes(value)
     return copy

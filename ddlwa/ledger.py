@@ -53,31 +53,34 @@ class Ledger:
 
     def arrived(self) -> None:
         """Stop the heartbeat: a request is here, and until its response no freeze can come."""
-        if self._beat is not None:
-            self._look()
         with self._lock:
+            if self._beat is not None:
+                self._catch_up()
+                self._beat = None
             self.in_flight += 1
-            self._beat = None
 
     def released(self, *, may_freeze: bool = True) -> None:
         """Take note that a response leaves; after the last one under way a freeze may come."""
         with self._lock:
             self.in_flight -= 1
-        if may_freeze:
-            self.rest()
+            if may_freeze:
+                self._rest()
 
     def rest(self) -> None:
         """Start the heartbeat unless a response is under way: a freeze may come."""
         with self._lock:
-            if self.in_flight > 0 or self._stopped:
-                return
-            self._beat = self._wall_ns(), self._cpu_ns()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_beating, name="ddlwa-ledger", daemon=True)
-                self._thread.start()
-            elif self._asleep:
-                self._woken.release()
-                self._asleep = False
+            self._rest()
+
+    def _rest(self) -> None:
+        if self.in_flight > 0 or self._stopped:
+            return
+        self._beat = self._wall_ns(), self._cpu_ns()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_beating, name="ddlwa-ledger", daemon=True)
+            self._thread.start()
+        elif self._asleep:
+            self._woken.release()
+            self._asleep = False
 
     def beat(self) -> None:
         """Compare the clocks with those of the last beat, if the heart beats."""
@@ -85,12 +88,11 @@ class Ledger:
             if self._beat is not None:
                 self._compare(*self._beat, wall_ns=self._wall_ns())
 
-    def _look(self) -> None:
+    def _catch_up(self) -> None:
         """Make up for a beat that is overdue: whoever looks may run before the heart after a thaw."""
-        with self._lock:
-            wall_ns = self._wall_ns()
-            if self._beat is not None and wall_ns - self._beat[0] > _SHORTEST_NS:
-                self._compare(*self._beat, wall_ns=wall_ns)
+        wall_ns = self._wall_ns()
+        if self._beat is not None and wall_ns - self._beat[0] > _SHORTEST_NS:
+            self._compare(*self._beat, wall_ns=wall_ns)
 
     def _compare(self, last_wall_ns: int, last_cpu_ns: int, *, wall_ns: int) -> None:
         cpu_ns = self._cpu_ns()
@@ -104,7 +106,8 @@ class Ledger:
     def latest_ns(self) -> int:
         """Give the end of the latest frozen window, in nanoseconds since the epoch; 0 without any."""
         if self._beat is not None:
-            self._look()
+            with self._lock:
+                self._catch_up()
         return self._ends[-1] if self._ends else 0
 
     def stop(self) -> None:

@@ -35,7 +35,7 @@ class Request:
     __slots__ = ("deadline_s", "event", "hold", "invocation", "jobs")
 
     def __init__(
-        self, invocation: Invocation | None, *, jobs: list[Any], deadline_s: float | None = None
+        self, invocation: Invocation | None, jobs: list[Any], deadline_s: float | None = None
     ) -> None:
         self.invocation = invocation
         self.jobs = jobs

@@ -156,6 +156,9 @@ class Serving:
     async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> Any:
         """Serve one request with an app that ddtrace traces; return or raise what the app does."""
         request = RequestTrace(self, scope)
+        in_company = self._is_in_company()
+        if not in_company:
+            self.prepare()
         invocation, extension = request.invocation, self.extension
         if invocation is not None:
             app = continuing(request.within_lambda_span(app), scope, invocation)
@@ -168,7 +171,7 @@ class Serving:
                 finally:
                     extension.ended(invocation.request_id)
             self.ledger.arrived()
-            if self._is_in_company():
+            if in_company:
                 self._settle_soon()
                 try:
                     return await around(request, request.ending_lambda_span(app(scope, receive, send)))
@@ -188,8 +191,6 @@ class Serving:
 
     def prepare(self) -> None:
         """Use the time that a request takes for what its flush will need."""
-        if self._is_in_company():
-            return
         try:
             self.delivery.prepare()
         except Exception:  # noqa: BLE001 - guards the request from our own code
@@ -308,9 +309,7 @@ class RequestTrace(Request):
     def __init__(self, serving: Serving, scope: Scope) -> None:
         invocation = invocation_of(scope) if serving.in_lambda else None
         super().__init__(
-            invocation,
-            jobs=registered(),
-            deadline_s=None if invocation is None else serving.limit_s(invocation),
+            invocation, registered(), None if invocation is None else serving.limit_s(invocation)
         )
         serving.sandbox.ready()
         self._serving = serving
@@ -323,7 +322,6 @@ class RequestTrace(Request):
         if invocation is not None:
             self.start = serving.sandbox.invoked()
             serving.watchdog.watch(invocation.deadline_s - serving.settings.timeout_margin_s, self.time_out)
-        serving.prepare()
 
     def begun(self) -> None:
         """Take note of the request span while ddtrace still has it in the scope."""
@@ -357,17 +355,13 @@ class RequestTrace(Request):
 
     def ending_lambda_span(self, served: Awaitable[Any]) -> Awaitable[Any]:
         """Give what serves a request that is not held, and then finishes the span of its invocation."""
-        return served if self._lambda_span is None else self._ending_lambda_span(served)
+        return served if self._lambda_span is None else self._ending(self._lambda_span, served)
 
-    async def _ending_lambda_span(self, served: Awaitable[Any]) -> Any:
+    async def _ending(self, lambda_span: LambdaSpan, served: Awaitable[Any]) -> Any:
         try:
             return await served
         finally:
-            self._end_lambda_span()
-
-    def _end_lambda_span(self) -> None:
-        if self._lambda_span is not None:
-            self._lambda_span.finish(self._span, event=self.event)
+            lambda_span.finish(self._span, event=self.event)
 
     def time_out(self) -> None:
         """Have the trace end as timed out; called on the watchdog's thread."""
@@ -381,8 +375,10 @@ class RequestTrace(Request):
 
     def ended(self) -> None:
         """Take note that its app is done."""
-        self._end_lambda_span()  # has ended with the response, unless something went wrong
-        self._is_late()
+        if self._lambda_span is not None:
+            self._lambda_span.finish(self._span, event=self.event)  # as a rule it has ended with the response
+        if self._comes_first:
+            self._is_late()
         if self.invocation is not None:
             self._serving.watchdog.discard(self.time_out)
         if self._span is not None:
@@ -390,12 +386,11 @@ class RequestTrace(Request):
 
     def _is_late(self) -> None:
         """Take note that what comes of this trace from now on has to come after a later request's."""
-        if self._comes_first:
-            self._comes_first = False
-            requests, trace_id = self._serving.buffer.requests, self._span.trace_id
-            requests[trace_id] -= 1
-            if requests[trace_id] <= 0:  # else another request of the same upstream trace is served
-                del requests[trace_id]
+        self._comes_first = False
+        requests, trace_id = self._serving.buffer.requests, self._span.trace_id
+        requests[trace_id] -= 1
+        if requests[trace_id] <= 0:  # else another request of the same upstream trace is served
+            del requests[trace_id]
 
     async def deliver(self, reason: Release) -> None:
         """Do the critical work, finish what is still open, so that the trace is whole, and flush."""
@@ -410,14 +405,16 @@ class RequestTrace(Request):
                 if not complete and serving.finishes_open_spans:
                     within = None if self._lambda_span is None else self._lambda_span.span
                     tracer.finish_open_spans(span, within or self._outer, reason.value)
-                self._end_lambda_span()
-                complete = span is None or tracer.is_complete(span)
+                if self._lambda_span is not None:
+                    self._lambda_span.finish(span, event=self.event)
+                complete = complete or tracer.is_complete(span)
             finally:
                 limit_s = math.inf if self.deadline_s is None else self.deadline_s - time.time()
                 may_freeze = await serving.flush(limit_s, leftovers=complete)
         finally:
             self.deadline_s = None
-            self._is_late()
+            if self._comes_first:
+                self._is_late()
             if self.invocation is not None:
                 serving.watchdog.discard(self.time_out)
             serving.ledger.released(may_freeze=may_freeze)

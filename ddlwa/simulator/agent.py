@@ -29,7 +29,17 @@ _POLL_S = 0.02
 _REQUEST_TIMEOUT_S = 10.0
 _MAIN = "from ddapm_test_agent.agent import main; main()"
 # Variables that would change what the agent does, or load a tracer into it.
-_NOT_INHERITED = ("DD_", "PYTHON", "LD_PRELOAD", "FAKETIME", "ENABLED_CHECKS", "MAX_REQUESTS", "SNAPSHOT_", "VCR_", "WEB_UI_")
+_NOT_INHERITED = (
+    "DD_",
+    "PYTHON",
+    "LD_PRELOAD",
+    "FAKETIME",
+    "ENABLED_CHECKS",
+    "MAX_REQUESTS",
+    "SNAPSHOT_",
+    "VCR_",
+    "WEB_UI_",
+)
 
 
 class TraceAgent:

@@ -345,7 +345,7 @@ os.path.exists = lambda path: path == "/opt/extensions/datadog-agent" or exists(
 OTEL = """
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, InMemoryLogRecordExporter
+from opentelemetry.sdk._logs import export as log_export
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -371,14 +371,16 @@ class Spans(InMemorySpanExporter):
         time.sleep(self.seconds)
         return super().export(spans)
 
-spans, logs = Spans(), InMemoryLogRecordExporter()
+# OpenTelemetry has renamed it.
+in_memory = getattr(log_export, "InMemoryLogExporter", None) or log_export.InMemoryLogRecordExporter
+spans, logs = Spans(), in_memory()
 before = [outlet.name for outlet in outlets.in_use()]
 trace.set_tracer_provider(TracerProvider())
 trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=hours_ms))
 reader = PeriodicExportingMetricReader(Metrics(), export_interval_millis=hours_ms)
 metrics.set_meter_provider(MeterProvider([reader]))
 _logs.set_logger_provider(LoggerProvider())
-records = BatchLogRecordProcessor(logs, schedule_delay_millis=hours_ms)
+records = log_export.BatchLogRecordProcessor(logs, schedule_delay_millis=hours_ms)
 _logs.get_logger_provider().add_log_record_processor(records)
 
 def work():
