@@ -22,8 +22,8 @@ __all__ = ["Launch", "Lifecycle", "cancel", "extension_names"]
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- where libfaketime leaves its semaphores
 # Long: an app on a busy machine that is stopped from outside just before it stops itself would stop
-# in its next invocation, when nobody expects it.
-_SELF_STOP_GRACE_S = 5.0
+# in its next invocation, when nobody expects it. In steps: a machine that stands still uses up one of them.
+_SELF_STOP_STEPS, _SELF_STOP_STEP_S = 50, 0.1
 _STOP_TIMEOUT_S = 5.0
 # AWS Lambda Developer Guide, "Shutdown phase".
 _EXTERNAL_GRACE_S, _INTERNAL_GRACE_S, _NO_GRACE_S = 2.0, 0.5, 0.0
@@ -264,8 +264,11 @@ class Lifecycle:
         Where an extension hears of invocations Lambda must wait for it, and the app does not stop itself.
         A response that the server itself made, to a malformed request say, does not stop it either.
         """
-        if not self._api.extensions.wants_invocations():
-            await self.app.wait_halted(timeout_s=_SELF_STOP_GRACE_S)
+        for _ in range(_SELF_STOP_STEPS):
+            if self._api.extensions.wants_invocations():
+                return
+            if await self.app.wait_halted(timeout_s=_SELF_STOP_STEP_S):
+                return
 
     async def _by_deadline(
         self, wanted: Awaitable[Any], event: Event, *, deadline: float, timeout_s: float
