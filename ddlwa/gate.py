@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _TURNS = 32
 # A body from which on it takes longer to hand over than to cut.
 _LARGE = 1 << 16
+# A server that is known to write views of bytes as it writes bytes; the specification speaks of bytes only.
+_WRITES_VIEWS = "uvicorn."
 _BUFFERS = frozenset({bytearray, memoryview})
 
 
@@ -128,10 +130,10 @@ class Gate:
             if (
                 message["type"] == BODY
                 and len(message.get("body", b"")) >= _LARGE
-                and self._framing.is_exact()
+                and self._can_be_cut(message)
             ):
                 # Its transfer need not wait for the flush: without the last byte it completes nothing.
-                await self._send({**message, "body": message["body"][:-1], "more_body": True})
+                await self._send({**message, "body": memoryview(message["body"])[:-1], "more_body": True})
                 message = {**message, "body": message["body"][-1:]}
             self._state = _HOLDING
             self._watch = watch = self._expiry.watch()
@@ -155,6 +157,15 @@ class Gate:
         except Exception:  # noqa: BLE001 - malformed messages are the server's to judge
             warn_once("framing", "cannot follow the framing of a response; it is not held", exc_info=True)
             return message, False
+
+    def _can_be_cut(self, message: Message) -> bool:
+        """Say whether a view of a body can go to the server: to copy it takes longer than most flushes."""
+        server = getattr(self._send, "__self__", None)
+        return (
+            type(server).__module__.startswith(_WRITES_VIEWS)
+            and type(message["body"]) is bytes  # a view of another may keep the app from using it
+            and self._framing.is_exact()
+        )
 
     async def receive(self) -> Message:
         """Release the response if the app, done with it, waits for the client to disconnect."""

@@ -61,13 +61,13 @@ class Trace:
             raise self.error
 
 
-def serve(app, *, trace=None, scope=SCOPE, servers=None, **server_options):
+def serve(app, *, trace=None, scope=SCOPE, servers=None, server_class=Server, **server_options):
     """Run an app behind a gate; give the server, the trace, and what run() returned or raised.
 
     An app that looks at its server finds it in `servers`, a list.
     """
     trace = trace or Trace()
-    server = Server(trace, **server_options)
+    server = server_class(trace, **server_options)
     if servers is not None:
         servers.append(server)
 
@@ -123,6 +123,43 @@ def test_release_1_app_returned(last):
     assert (server.got, result) == ([START, *last], "result")
     assert server.times == [0, *[pytest.approx(0.06)] * len(last)]
     assert server.delivered == [[], *[[Release.APP_DONE]] * len(last)]
+
+
+LARGE = b"x" * (1 << 16)
+
+
+class Uvicorn(Server):
+    """A server that takes views."""
+
+    __module__ = "uvicorn.protocols.http.h11_impl"
+
+
+@pytest.mark.parametrize(
+    ("server_class", "body", "length", "early"),
+    [
+        (Uvicorn, LARGE, len(LARGE), True),
+        (Uvicorn, LARGE, None, True),
+        (Uvicorn, LARGE[:-1], len(LARGE) - 1, False),
+        (Uvicorn, LARGE, len(LARGE) - 1, False),  # the client has it all before its last byte
+        (Uvicorn, bytearray(LARGE), len(LARGE), False),
+        (Server, LARGE, len(LARGE), False),
+    ],
+)
+def test_large_body(server_class, body, length, early):
+    """All but the last byte of it leaves before the flush, if the server takes a view of it."""
+    headers = [] if length is None else [(b"content-length", str(length).encode())]
+
+    async def app(scope, receive, send):
+        await send({**START, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "spice": 1})
+
+    server, _, result = serve(app, server_class=server_class)
+    assert result is None
+    assert all(message["spice"] == 1 for message in server.got[1:])
+    assert b"".join(message["body"] for message in server.got[1:]) == body
+    seen = [(len(message["body"]), message.get("more_body", False)) for message in server.got[1:]]
+    assert seen == ([(len(body) - 1, True), (1, False)] if early else [(len(body), False)])
+    assert server.delivered[1:] == [[], [Release.APP_DONE]][not early :]
 
 
 def test_release_1_app_raised():
