@@ -190,7 +190,7 @@ class Serving:
                 self._report_work(self._report)
 
     def prepare(self) -> None:
-        """Use the time that a request takes for what its flush will need."""
+        """Use time in which nobody waits for what a flush will need."""
         try:
             self.delivery.prepare()
         except Exception:  # noqa: BLE001 - guards the request from our own code
@@ -240,6 +240,7 @@ class Serving:
 
     def _settle(self) -> None:
         self._settles_s = -math.inf
+        self.prepare()  # no request that is alone may come to do it
         self.delivery.begin()
         if self.ledger.in_flight:  # a response may have left whose app is not done
             self._settle_soon()

@@ -185,6 +185,30 @@ def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
         asyncio.run(main())
 
 
+def test_in_company_an_agent_that_works_again_is_noticed(agent):
+    """No request is ever alone, and there is no other time to try it."""
+
+    async def main():
+        served = asyncio.Event()
+
+        async def linger(scope, receive, send):
+            tracer.start_span("responded", child_of=None).finish()
+            await served.wait()
+
+        for _ in range(3):
+            patch.serving().delivery._breaker.failed()
+        assert ddlwa.stats()["delivery"]["breaker"] == "open"
+        lingering = asyncio.create_task(in_company(patch.serving(), linger, linger))
+        names = ["responded"] * 2
+        await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == names)
+        served.set()
+        await lingering
+
+    with gate():
+        agent.clear()
+        asyncio.run(main())
+
+
 def test_a_request_in_company_whose_loop_is_gone(agent):
     """It ends without a word."""
 
