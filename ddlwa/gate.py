@@ -27,7 +27,7 @@ _TURNS = 32
 _LARGE = 1 << 16
 # A server that is known to write views of bytes as it writes bytes; the specification speaks of bytes only.
 _WRITES_VIEWS = "uvicorn."
-_BUFFERS = frozenset({bytearray, memoryview})
+_MUTABLE = frozenset({list, bytearray, memoryview})
 
 
 class State(enum.Enum):
@@ -247,8 +247,6 @@ def _snapshot(message: Message) -> Message:
     """Copy a message so that the app's later use of the dict, or of its buffer, cannot reach it."""
     copy = dict(message)
     for name, value in message.items():
-        if type(value) is list:
-            copy[name] = value.copy()
-        elif type(value) in _BUFFERS:
-            copy[name] = bytes(value)
+        if type(value) in _MUTABLE:
+            copy[name] = value.copy() if type(value) is list else bytes(value)
     return copy

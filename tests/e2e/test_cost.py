@@ -27,8 +27,7 @@ def python(*words):
 
 
 # Where a request with plain ddtrace takes 168 µs; a slower machine is slower in both.
-# The aim for hold is 20 µs; it is measured to take 20 to 24.
-@pytest.mark.parametrize(("mode", "most"), [("hold", 24 / 168), ("extension", 30 / 168)])
+@pytest.mark.parametrize(("mode", "most"), [("hold", 20 / 168), ("extension", 30 / 168)])
 def test_added_latency(mode, most):
     """Without its flush a mode adds at most so much of plain ddtrace's time to a request, at the median."""
     added = []
