@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.approaches import APPROACHES, OURS
 from benchmarks.latency import STATES
@@ -86,6 +86,11 @@ def shares(results: Results, what: str) -> dict[str, float]:
     }
 
 
+def samples(rows: Iterable[Any], quantity: str) -> dict[str, list[float]]:
+    """Give one quantity of some rows, by approach."""
+    return {row.approach: getattr(row, quantity) for row in rows}
+
+
 def columns(results: Results) -> list[Column]:
     """Give the columns of the summary, as far as they were measured."""
     return [column for column in _all(results) if column.samples]
@@ -93,8 +98,8 @@ def columns(results: Results) -> list[Column]:
 
 def _all(results: Results) -> Iterator[Column]:
     for title, what in (("right durations", "timed"), ("delivered in time", "delivered")):
-        samples = {name: [share] for name, share in shares(results, what).items()}
-        yield Column(title, samples, show=percent, more_is_better=True)
+        found = {name: [share] for name, share in shares(results, what).items()}
+        yield Column(title, found, show=percent, more_is_better=True)
     for title, state, quantity in (
         ("latency p50", "healthy", "p50"),
         *(("latency p99", state, "p99") for state in STATES),
@@ -105,14 +110,14 @@ def _all(results: Results) -> Iterator[Column]:
         most = max((row.requests for row in rows), default=0)
         yield Column(
             f"{title}, agent {state}",
-            {row.approach: getattr(row, quantity) for row in rows},
+            samples(rows, quantity),
             unranked=[row.approach for row in rows if row.requests < most],
         )
     most = max((row.concurrency for row in results.throughput), default=0)
-    served = {row.approach: row.shares for row in results.throughput if row.concurrency == most}
+    served = samples((row for row in results.throughput if row.concurrency == most), "shares")
     yield Column(f"throughput, {most} at a time", served, more_is_better=True)
-    yield Column("cold start", {row.approach: row.times for row in results.cold_start})
-    yield Column("memory at start", {row.approach: row.rss for row in results.cold_start})
+    yield Column("cold start", samples(results.cold_start, "times"))
+    yield Column("memory at start", samples(results.cold_start, "rss"))
 
 
 def verdicts(results: Results) -> list[str]:

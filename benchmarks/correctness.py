@@ -81,8 +81,8 @@ async def _one(approach: Approach, app: str, *, agent: TraceAgent) -> Correctnes
         approach.name,
         app,
         invocations=len(invocations),
-        right=sum(one.right for one in invocations),
+        right=run.right_invocations,
         timed=sum({found.fault for found in one.findings} <= {Fault.LATE} for one in invocations),
-        delivered=sum(one.delivered for one in invocations),
+        delivered=run.delivered,
         faults=dict(faults.most_common()),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.approaches import HOLD, INLINE, PLAIN
 from benchmarks.quick_agent import quick_agent
 from benchmarks.results import Throughput
-from benchmarks.serving import serving
+from benchmarks.serving import start
 from benchmarks.throughput import answers_per_s
 
 if TYPE_CHECKING:
@@ -41,21 +41,18 @@ async def measure(
     """
     found = []
     async with AsyncExitStack() as stack:
-        ports = {}
-        for one in approaches:
-            if one.name in COMPARED:
-                url = stack.enter_context(quick_agent())
-                served = await stack.enter_async_context(serving(one, agent_url=url, in_lambda=False))
-                ports[one.name] = served.port
+        some = [one for one in approaches if one.name in COMPARED]
+        urls = [stack.enter_context(quick_agent()) for _ in some]
+        servers = await start(some, urls, stack=stack, in_lambda=False)
         for concurrency in concurrencies:
             say(f"throughput: {concurrency} at a time")
-            shares: dict[str, list[float]] = {name: [] for name in ports}
+            shares: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(rounds):
                 rates = {
-                    name: await answers_per_s(ports[name], concurrency, slice_s=slice_s)
-                    for name in random.sample(list(ports), len(ports))
+                    name: await answers_per_s(servers[name].port, concurrency, slice_s=slice_s)
+                    for name in random.sample(list(servers), len(servers))
                 }
                 for name, rate in rates.items():
                     shares[name].append(rate / rates[PLAIN])
-            found += [Throughput(name, concurrency, some) for name, some in shares.items()]
+            found += [Throughput(name, concurrency, kept) for name, kept in shares.items()]
     return found

@@ -9,14 +9,14 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from benchmarks.approaches import APPROACHES, OURS, PLAIN
-from benchmarks.columns import percent, shares
+from benchmarks.columns import percent, samples, shares
 from benchmarks.latency import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.results import Latency, Results
+    from benchmarks.results import Results
 
     Samples = Mapping[str, Sequence[float]]
 
@@ -63,37 +63,33 @@ def _figures(results: Results) -> Iterator[tuple[str, Any]]:
         yield "correctness", _correctness(results)
     if healthy:
         panels = {
-            "until the response is complete, p50": _samples(healthy, "p50"),
-            "the same, p99": _samples(healthy, "p99"),
-            "until the sandbox can be frozen, p50": _samples(healthy, "busy_p50"),
+            "until the response is complete, p50": samples(healthy, "p50"),
+            "the same, p99": samples(healthy, "p99"),
+            "until the sandbox can be frozen, p50": samples(healthy, "busy_p50"),
         }
         yield "latency", _ranges(panels)
     for name, quantity in (("trouble", "p99"), ("trouble_busy", "busy_p99")):
         if troubled:
-            panels = {f"agent {state}": _samples(rows, quantity) for state, rows in troubled.items()}
+            panels = {f"agent {state}": samples(rows, quantity) for state, rows in troubled.items()}
             yield name, _ranges(panels, log=True)
     if results.throughput:
         panels = {
-            f"{level} at a time": {
-                row.approach: row.shares for row in results.throughput if row.concurrency == level
-            }
+            f"{level} at a time": samples(
+                (row for row in results.throughput if row.concurrency == level), "shares"
+            )
             for level in levels
         }
         yield "throughput", _ranges(panels)
     if results.cold_start:
         panels = {
-            "time until the app is there": {row.approach: row.times for row in results.cold_start},
-            "resident memory": {row.approach: row.rss for row in results.cold_start},
+            "time until the app is there": samples(results.cold_start, "times"),
+            "resident memory": samples(results.cold_start, "rss"),
         }
         yield "cold_start", _ranges(panels)
     if results.growth:
         yield "growth", _growth(results)
     if results.memory:
         yield "memory", _memory(results)
-
-
-def _samples(rows: Sequence[Latency], quantity: str) -> Samples:
-    return {row.approach: getattr(row, quantity) for row in rows}
 
 
 def _label(name: str) -> str:
@@ -133,12 +129,12 @@ def _correctness(results: Results) -> Any:
 
 def _ranges(panels: Mapping[str, Samples], *, log: bool = False) -> Any:
     """Draw medians as dots, and from the least to the most of all rounds as bars."""
-    names = list(dict.fromkeys(name for samples in panels.values() for name in samples))
+    names = list(dict.fromkeys(name for some in panels.values() for name in some))
     figure, axes = _rows(names, panels=len(panels))
-    for axis, (title, samples) in zip(axes, panels.items(), strict=True):
+    for axis, (title, some) in zip(axes, panels.items(), strict=True):
         axis.axvline(1, color=_REFERENCE, linewidth=1, linestyle=":")
         for place, name in enumerate(names):
-            values = samples[name]
+            values = some[name]
             color = _color(name)
             axis.plot([min(values), max(values)], [place, place], color=color, linewidth=5, alpha=0.3)
             axis.plot(statistics.median(values), place, "o", color=color)
@@ -181,11 +177,11 @@ def _lines(axis: Any, points: Sequence[tuple[str, int, Sequence[float]]]) -> Non
     """Draw medians as a line for each approach, and a band from the least to the most."""
     for name in dict.fromkeys(name for name, _, _ in points):
         sizes = [size for one, size, _ in points if one == name]
-        samples = [values for one, _, values in points if one == name]
-        middles = [statistics.median(values) for values in samples]
+        measured = [values for one, _, values in points if one == name]
+        middles = [statistics.median(values) for values in measured]
         color = _LINES.get(name, _OTHER_LINE)
         axis.plot(sizes, middles, "o-", color=color, label=_label(name), markersize=4)
-        lows, highs = [min(values) for values in samples], [max(values) for values in samples]
+        lows, highs = [min(values) for values in measured], [max(values) for values in measured]
         axis.fill_between(sizes, lows, highs, color=color, alpha=0.12, linewidth=0)
     axis.set_xscale("log")
     axis.grid(axis="y", color=_GRID)

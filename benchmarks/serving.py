@@ -199,7 +199,7 @@ async def serving(approach: Approach, *, agent_url: str, in_lambda: bool = True)
 
 
 async def start(
-    approaches: Sequence[Approach], urls: Sequence[str], *, stack: AsyncExitStack
+    approaches: Sequence[Approach], urls: Sequence[str], *, stack: AsyncExitStack, in_lambda: bool = True
 ) -> dict[str, Served]:
     """Start a server for each approach, all at once.
 
@@ -207,9 +207,10 @@ async def start(
         approaches: Which.
         urls: Those of their trace agents.
         stack: What ends the servers.
+        in_lambda: Whether they believe that they are in Lambda.
     """
     entering = [
-        stack.enter_async_context(serving(one, agent_url=url))
+        stack.enter_async_context(serving(one, agent_url=url, in_lambda=in_lambda))
         for one, url in zip(approaches, urls, strict=True)
     ]
     return {served.approach.name: served for served in await asyncio.gather(*entering)}

@@ -54,9 +54,8 @@ class Ledger:
     def arrived(self) -> None:
         """Stop the heartbeat: a request is here, and until its response no freeze can come."""
         with self._lock:
-            if self._beat is not None:
-                self._catch_up()
-                self._beat = None
+            self._catch_up()
+            self._beat = None
             self.in_flight += 1
 
     def released(self, *, may_freeze: bool = True) -> None:
@@ -90,9 +89,10 @@ class Ledger:
 
     def _catch_up(self) -> None:
         """Make up for a beat that is overdue: whoever looks may run before the heart after a thaw."""
-        wall_ns = self._wall_ns()
-        if self._beat is not None and wall_ns - self._beat[0] > _SHORTEST_NS:
-            self._compare(*self._beat, wall_ns=wall_ns)
+        if self._beat is not None:
+            wall_ns = self._wall_ns()
+            if wall_ns - self._beat[0] > _SHORTEST_NS:
+                self._compare(*self._beat, wall_ns=wall_ns)
 
     def _compare(self, last_wall_ns: int, last_cpu_ns: int, *, wall_ns: int) -> None:
         cpu_ns = self._cpu_ns()

@@ -265,10 +265,10 @@ class Lifecycle:
         A response that the server itself made, to a malformed request say, does not stop it either.
         """
         for _ in range(_SELF_STOP_STEPS):
-            if self._api.extensions.wants_invocations():
-                return
-            if await self.app.wait_halted(timeout_s=_SELF_STOP_STEP_S):
-                return
+            if self._api.extensions.wants_invocations() or await self.app.wait_halted(
+                timeout_s=_SELF_STOP_STEP_S
+            ):
+                break
 
     async def _by_deadline(
         self, wanted: Awaitable[Any], event: Event, *, deadline: float, timeout_s: float

@@ -164,49 +164,36 @@ def _until(holds):
         time.sleep(0.01)
 
 
+async def delivered_in_company(agent):
+    """Serve two apps in company whose traces are done, and wait for these, before the apps are done."""
+    served = asyncio.Event()
+
+    async def linger(scope, receive, send):
+        tracer.start_span("responded", child_of=None).finish()
+        await served.wait()
+
+    lingering = asyncio.create_task(in_company(patch.serving(), linger, linger))
+    names = ["responded"] * 2
+    await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == names)
+    served.set()
+    await lingering
+
+
 def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
     """A background task may go on for long: the trace of what has left does not wait for it."""
-
-    async def main():
-        served = asyncio.Event()
-
-        async def linger(scope, receive, send):
-            tracer.start_span("responded", child_of=None).finish()
-            await served.wait()
-
-        lingering = asyncio.create_task(in_company(patch.serving(), linger, linger))
-        names = ["responded"] * 2
-        await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == names)
-        served.set()
-        await lingering
-
     with gate():
         agent.clear()
-        asyncio.run(main())
+        asyncio.run(delivered_in_company(agent))
 
 
 def test_in_company_an_agent_that_works_again_is_noticed(agent):
     """No request is ever alone, and there is no other time to try it."""
-
-    async def main():
-        served = asyncio.Event()
-
-        async def linger(scope, receive, send):
-            tracer.start_span("responded", child_of=None).finish()
-            await served.wait()
-
+    with gate():
+        agent.clear()
         for _ in range(3):
             patch.serving().delivery._breaker.failed()
         assert ddlwa.stats()["delivery"]["breaker"] == "open"
-        lingering = asyncio.create_task(in_company(patch.serving(), linger, linger))
-        names = ["responded"] * 2
-        await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == names)
-        served.set()
-        await lingering
-
-    with gate():
-        agent.clear()
-        asyncio.run(main())
+        asyncio.run(delivered_in_company(agent))
 
 
 def test_a_request_in_company_whose_loop_is_gone(agent):
