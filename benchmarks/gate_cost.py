@@ -51,8 +51,8 @@ async def _send(message: Any) -> None:
     pass
 
 
-async def _no_flush(limit_s: float, *, leftovers: bool) -> bool:  # noqa: ARG001 - as the real one
-    return True
+async def _no_flush(limit_s: float, *, leftovers: bool) -> None:
+    """Take the place of the real one."""
 
 
 async def _request_us() -> float:

@@ -84,11 +84,16 @@ class Delivery:
         """Use the time that a request takes: connect, or find out whether the agent works again."""
         if self._round is not None:
             self._give_up_overdue()
-        if self._breaker.allows():
-            with self._lock:  # who drives a round has the connection for itself
-                if self._round is None and not self._is_connected():
-                    self._alone(self._connect)
-        elif self._round is None and self._breaker.may_probe() and not self._alone(self._probe):
+        if not self._breaker.allows():
+            self.try_again()
+            return
+        with self._lock:  # who drives a round has the connection for itself
+            if self._round is None and not self._is_connected():
+                self._alone(self._connect)
+
+    def try_again(self) -> None:
+        """Have it found out whether an agent that did not work does again, if it is time for that."""
+        if self._round is None and self._breaker.may_probe() and not self._alone(self._probe):
             self._breaker.probed(succeeded=False)
 
     async def flush(self, *, limit_s: float = math.inf, leftovers: bool = True, alone: bool = False) -> None:
@@ -127,15 +132,6 @@ class Delivery:
             timer.cancel()
         if not in_time:
             self._note_late(budget_s)
-
-    def begin(self) -> None:
-        """Begin a flush that nobody waits for, on the thread: whatever loop runs here may end before it."""
-        if not self._breaker.allows():
-            self.put_by()
-            return
-        round_ = self._join(Waiter(_nobody, budget_s=self._timeout_s, leftovers=True))
-        if round_ is not None:
-            self._worker.do(partial(self._work, round_))
 
     def flush_blocking(self, *, timeout_s: float, leftovers: bool = True, force: bool = False) -> None:
         """Do the same from a thread, with another budget.
@@ -492,7 +488,3 @@ def _safely(action: Callable[[Any], None], argument: object) -> None:
         action(argument)
     except Exception:  # noqa: BLE001 - what ddtrace makes of an answer is not to stop the delivery
         warn_once("delivery.answer", "cannot make anything of what the trace agent answers", exc_info=True)
-
-
-def _nobody() -> None:
-    """Nobody waits."""

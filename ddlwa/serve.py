@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Nobody waits for a flush after the response but the sandbox, which is billed meanwhile.
 _UNHELD_FLUSH_S = 2.0
-# Where requests are served at the same time: how often traces are sent, and so long it is taken to go on.
+# Requests have been served at the same time so lately that this is taken to go on.
 _MOMENT_S = 0.1
 # What ddtrace knows better than the event: the route by its pattern, what is the same in both, its own kind.
 _OF_THE_REQUEST = ("http.method", "http.route", "http.useragent", "span.kind")
@@ -92,7 +92,7 @@ class Serving:
             from ddlwa.tracer.lambda_span import Library  # noqa: PLC0415 - seldom asked for
 
             self.library = Library()
-        self._company_until_s = self._settles_s = -math.inf
+        self._company_until_s = -math.inf
         self._hold = Expiry(settings.hold_timeout_s)
         self._report: Callable[[], None] | None = None
         if settings.statsd is not None:
@@ -172,12 +172,11 @@ class Serving:
                     extension.ended(invocation.request_id)
             self.ledger.arrived()
             if in_company:
-                self._settle_soon()
                 try:
                     return await around(request, request.ending_lambda_span(app(scope, receive, send)))
                 finally:
                     self._is_still_in_company()
-                    self.ledger.released(may_freeze=False)
+                    self.ledger.released()
             request.hold = gate = Gate(scope, receive, send, trace=request, expiry=self._hold)
             return await around(request, gate.run(app))
         finally:
@@ -196,30 +195,27 @@ class Serving:
         except Exception:  # noqa: BLE001 - guards the request from our own code
             warn_once("prepare", "cannot prepare to deliver a trace", exc_info=True)
 
-    async def flush(self, limit_s: float, *, leftovers: bool) -> bool:
+    async def flush(self, limit_s: float, *, leftovers: bool) -> None:
         """Deliver what is finished, and flush what else a freeze would lose, within the flush budget.
+
+        Where requests are served at the same time no freeze can come: that is left to ddtrace's own thread.
 
         Args:
             limit_s: A limit that may be lower, in seconds.
             leftovers: Send traces that are not of a request, too.
-
-        Returns:
-            Whether a freeze may follow. If not, as others are served meanwhile, that has not been waited for.
         """
         alone = self.settings.one_at_a_time
         if not alone:
             if self.ledger.in_flight == 1:
                 await asyncio.sleep(0)  # requests that are here already begin
             if self._is_still_in_company():
-                self._settle_soon()
-                return False
+                return
         traces = self.delivery.flush(limit_s=limit_s, leftovers=leftovers, alone=alone)
         if self.outlets.in_use():
             budget_s = min(self.settings.flush_timeout_s, limit_s)
             await asyncio.gather(traces, self.outlets.flush(timeout_s=budget_s))
         else:
             await traces
-        return True
 
     def _is_in_company(self) -> bool:
         """Say whether requests are served at the same time, as far as is known: then no freeze can come."""
@@ -230,22 +226,6 @@ class Serving:
         if self.ledger.in_flight > 1:
             self._company_until_s = time.monotonic() + _MOMENT_S
         return self._is_in_company()
-
-    def _settle_soon(self) -> None:
-        """Have what does not wait for its flush flushed in a moment, and so on until all are done."""
-        now_s = time.monotonic()
-        if now_s >= self._settles_s:  # else a timer runs, or has gone with its loop
-            asyncio.get_running_loop().call_later(_MOMENT_S, self._settle)
-            self._settles_s = now_s + _MOMENT_S
-
-    def _settle(self) -> None:
-        self._settles_s = -math.inf
-        self.prepare()  # no request that is alone may come to do it
-        self.delivery.begin()
-        if self.ledger.in_flight:  # a response may have left whose app is not done
-            self._settle_soon()
-        else:
-            self.ledger.rest()
 
     def flush_blocking(self, limit_s: float) -> None:
         """Do the same from a thread, after the response.
@@ -396,7 +376,6 @@ class RequestTrace(Request):
     async def deliver(self, reason: Release) -> None:
         """Do the critical work, finish what is still open, so that the trace is whole, and flush."""
         serving = self._serving
-        may_freeze = True
         try:
             if self.jobs:
                 await do_critical(self)
@@ -411,11 +390,11 @@ class RequestTrace(Request):
                 complete = complete or tracer.is_complete(span)
             finally:
                 limit_s = math.inf if self.deadline_s is None else self.deadline_s - time.time()
-                may_freeze = await serving.flush(limit_s, leftovers=complete)
+                await serving.flush(limit_s, leftovers=complete)
         finally:
             self.deadline_s = None
             if self._comes_first:
                 self._is_late()
             if self.invocation is not None:
                 serving.watchdog.discard(self.time_out)
-            serving.ledger.released(may_freeze=may_freeze)
+            serving.ledger.released()

@@ -79,6 +79,10 @@ class Buffer:
             left, self._left = self._left, []
             return own, left
 
+    def leftovers_follow(self, writer: Any) -> bool:
+        """Say whether what is no request's, sent now, comes behind a request's, or none is being served."""
+        return not self.requests or len(writer._clients[0].encoder) > 0
+
     def target(self) -> _Native | None:
         """Say where traces go at present; None if they are not for sending."""
         writer = buffered_writer()
@@ -221,7 +225,7 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
     def flush(flush_queue: Callable[..., None]) -> Callable[..., None]:
         def handed_over(self: Any, *args: Any, **kwargs: Any) -> None:
             if self is buffered_writer():
-                delivery.flush_blocking(timeout_s=_SHUTDOWN_S, leftovers=not buffer.requests)
+                delivery.flush_blocking(timeout_s=_SHUTDOWN_S, leftovers=buffer.leftovers_follow(self))
             else:
                 flush_queue(self, *args, **kwargs)
 
@@ -229,7 +233,10 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
 
     def tick(periodic: Callable[..., None]) -> Callable[..., None]:
         def if_wanted(self: Any) -> None:
-            if periodically or self is not buffered_writer():
+            ours = self is buffered_writer()
+            if ours and periodically:
+                delivery.try_again()  # no request that is alone may come to do it
+            if periodically or not ours:
                 periodic(self)
 
         return if_wanted

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from ddtrace.trace import tracer
+from ddtrace_writers import native, using
 from endings import ALL, BARE, ENDINGS, STACKS
 from gates import gate
 from span_trees import describe
@@ -12,6 +13,8 @@ from wire_server import serve
 
 import ddlwa
 from ddlwa import patch
+
+OFTEN_S = 0.05
 
 SCOPE = {
     "type": "http",
@@ -91,7 +94,7 @@ def test_responses_in_company_share_a_flush(agent, app_behind):
         await asyncio.sleep(0.1)
         await app({**SCOPE, "headers": []}, receive, send)
 
-    with gate():
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
         agent.clear()
         sent = ddlwa.stats()["delivery"]["sent"]
         asyncio.run(main())
@@ -152,7 +155,7 @@ def test_a_request_that_has_lost_its_company(agent):
         await asyncio.sleep(0.1)
         await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == ["lingering"])
 
-    with gate():
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
         agent.clear()
         asyncio.run(main())
 
@@ -181,14 +184,14 @@ async def delivered_in_company(agent):
 
 def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
     """A background task may go on for long: the trace of what has left does not wait for it."""
-    with gate():
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
         agent.clear()
         asyncio.run(delivered_in_company(agent))
 
 
 def test_in_company_an_agent_that_works_again_is_noticed(agent):
     """No request is ever alone, and there is no other time to try it."""
-    with gate():
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
         agent.clear()
         for _ in range(3):
             patch.serving().delivery._breaker.failed()

@@ -580,12 +580,13 @@ def test_a_flush_that_the_blocked_loop_was_at(fault, faulty):
     async def block():
         faulty.become(fault)
         tracer.start_span("first", child_of=None).finish()
-        # As for responses that left in company: a round of the loop, for which nobody waits.
-        patch.serving().delivery.begin()
+        flushing = asyncio.ensure_future(patch.serving().delivery.flush())
+        await asyncio.sleep(0)
         assert faulty.wait(lambda agent: agent.requests, timeout_s=TIMEOUT_S)
         if fault == "hung":
             faulty.become("healthy")
         await waiting.blocking()
+        await flushing
 
     with gate({**LAMBDA, "AWS_LAMBDA_MAX_CONCURRENCY": "8", "DDLWA_MODE": "hold"}):
         serve(traced(lambda: asyncio.sleep(0)), request(left_s=60))  # so that there is a connection

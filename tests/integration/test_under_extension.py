@@ -19,15 +19,15 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from bottlecap import Bottlecap, problems
-from ddtrace.internal.service import ServiceStatusError
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import TraceFilter, tracer
+from ddtrace_writers import native, using
 from gates import GENEROUS, gate
 from wire_server import Exchange, Request
 
@@ -50,7 +50,7 @@ _WIDE = 310  # spans of a trace that ddtrace sends in parts
 _REQUEST = "fastapi.request"
 _OURS = {"child", "other", "open", "after", "pool", "root", "task", "background", "deferred"}
 # What is late of a request's own trace: of a task, as ddtrace may make it a part of that.
-_SELDOM_S = 3600  # so that nothing leaves by ddtrace's clock
+_OFTEN_S = 0.02
 _PATIENCE_S = 30
 
 
@@ -618,20 +618,8 @@ def faulty(agent, monkeypatch):
     monkeypatch.setattr(writers.config, "_telemetry_enabled", False)
     aggregator = tracer._span_aggregator
     monkeypatch.setattr(aggregator, "user_processors", [Filter()])
-    with FaultyAgent() as faulty, _written_to(faulty.url):
+    with FaultyAgent() as faulty, using(native(faulty.url)):
         yield faulty
-
-
-@contextmanager
-def _written_to(url):
-    aggregator = tracer._span_aggregator
-    before, aggregator.writer = aggregator.writer, writers.NativeWriter(url, processing_interval=_SELDOM_S)
-    try:
-        yield
-    finally:
-        last, aggregator.writer = aggregator.writer, before
-        with suppress(ServiceStatusError):
-            last.stop()
 
 
 @contextmanager
@@ -727,7 +715,11 @@ def test_several_at_once(faulty):
             steps = steps[size:]
         await run.settle(lambda step: _at_once(run, [step]))
 
-    with told(run, "several", count) as rng, gate(env):
+    with (
+        using(native(faulty.url, processing_interval=_OFTEN_S)),
+        told(run, "several", count) as rng,
+        gate(env),
+    ):
         asyncio.run(main(rng))
         run.judge()
 
@@ -737,6 +729,7 @@ async def _at_once(run, steps):
         await run.ready()
     for step in steps:
         await run._end_due(step.number, inside=False)
+    await asyncio.to_thread(tracer.flush)
     run.feed()
     for step in steps:
         run.steps[step.number] = step

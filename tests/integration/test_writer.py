@@ -7,7 +7,6 @@ import os
 import socketserver
 import threading
 import time
-from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import ClassVar
@@ -15,9 +14,9 @@ from typing import ClassVar
 import pytest
 from ddtrace.contrib.internal.asgi.middleware import TraceMiddleware
 from ddtrace.internal.runtime import container
-from ddtrace.internal.service import ServiceStatusError
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import TraceFilter, tracer
+from ddtrace_writers import SELDOM_S, native, using
 from gates import GENEROUS, gate
 from processes import python
 from wire_server import Request, serve
@@ -30,7 +29,6 @@ from ddlwa.worker import THREADS, Worker
 LAMBDA = {**GENEROUS, "AWS_LAMBDA_FUNCTION_NAME": "shop", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
 MARGIN_S = 0.5
 TIMEOUT_S = 10
-_SELDOM_S = 3600  # so that nothing leaves by ddtrace's clock
 _CONTEXT = b"x-amzn-lambda-context"
 
 
@@ -94,24 +92,6 @@ def delivery():
 def no_telemetry(monkeypatch):
     """Have ddtrace's exporter send traces only; the one of 3.19 takes 3 s to end otherwise."""
     monkeypatch.setattr(writers.config, "_telemetry_enabled", False)
-
-
-@contextmanager
-def using(writer):
-    """Have ddtrace write its traces with this."""
-    aggregator = tracer._span_aggregator
-    before, aggregator.writer = aggregator.writer, writer
-    try:
-        yield writer
-    finally:
-        last, aggregator.writer = aggregator.writer, before
-        for used in {id(writer): writer, id(last): last}.values():
-            with suppress(ServiceStatusError):
-                used.stop()
-
-
-def native(url, **options):
-    return writers.NativeWriter(url, **{"processing_interval": _SELDOM_S, **options})
 
 
 @pytest.fixture
@@ -643,7 +623,7 @@ def test_stats(option, agent, noting):
     seen = []
     with (
         FaultyAgent() as faulty,
-        using(noting(faulty.url, processing_interval=_SELDOM_S, **{option: True})),
+        using(noting(faulty.url, processing_interval=SELDOM_S, **{option: True})),
         gate(LAMBDA),
     ):
         serve(traced(_by_thread), invocation(), on_complete=lambda _: seen.extend(names(faulty)))
@@ -657,7 +637,7 @@ def test_stats_and_an_agent_that_fails(recreated, agent, noting):
     """What ddtrace's exporter cannot send is retained, and follows later, from a later writer too."""
     with (
         FaultyAgent("status:503") as faulty,
-        using(noting(faulty.url, processing_interval=_SELDOM_S, compute_stats_enabled=True)),
+        using(noting(faulty.url, processing_interval=SELDOM_S, compute_stats_enabled=True)),
         gate(LAMBDA),
     ):
         serve(traced(), invocation())
@@ -676,7 +656,7 @@ def test_stats_and_an_agent_that_hangs(agent, noting):
     """The flush budget holds for ddtrace's exporter, too, which goes on by itself."""
     with (
         FaultyAgent("hung") as faulty,
-        using(noting(faulty.url, processing_interval=_SELDOM_S, compute_stats_enabled=True)),
+        using(noting(faulty.url, processing_interval=SELDOM_S, compute_stats_enabled=True)),
         gate({**LAMBDA, "DDLWA_FLUSH_TIMEOUT_MS": "60"}),
     ):
         begun_s = time.monotonic()
@@ -697,7 +677,7 @@ if hasattr(writers, "compute_agentless_intake_url"):  # since ddtrace 4.16
         url = f"{recorder.url}/v1/input"
         recorder.content = b"{}"
         recorder.status = 403
-        with using(noting(url, processing_interval=_SELDOM_S, api_key="key")), gate(LAMBDA):
+        with using(noting(url, processing_interval=SELDOM_S, api_key="key")), gate(LAMBDA):
             serve(traced(), invocation())
             assert delivery()["retained_traces"] == 1
             recorder.status = 200
@@ -801,7 +781,7 @@ if hasattr(writers, "AgentWriter"):  # until ddtrace 4
         seen = []
         with (
             FaultyAgent() as faulty,
-            using(writers.AgentWriter(faulty.url, processing_interval=_SELDOM_S)),
+            using(writers.AgentWriter(faulty.url, processing_interval=SELDOM_S)),
             gate(LAMBDA),
         ):
             serve(traced(_by_thread), invocation(), on_complete=lambda _: seen.extend(names(faulty)))

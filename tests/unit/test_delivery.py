@@ -1068,56 +1068,6 @@ def test_a_stuck_round_that_ends_meanwhile(sender):
     assert sender.stats()["failed"] == 0
 
 
-def test_flush_that_nobody_waits_for(agent, patient):
-    """What is begun for nobody is sent all the same."""
-    patient.prepare()
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        for _ in range(3):
-            patient.finish()
-        patient.delivery.begin()
-        assert (patient.source.collected, patient.delivery._waiters) == (1, [])
-        assert await loop.run_in_executor(None, agent.wait, lambda _: taken(agent) == [1, 2, 3])
-
-    asyncio.run(main())
-    patient.recover()
-    assert patient.stats()["late"] == 0
-
-
-def test_nobody_waits_and_the_breaker_is_open(agent, sender):
-    """What is begun for nobody while the breaker is open is retained."""
-    agent.become("status:500")
-    sender.fail()
-    sender.finish()
-
-    async def main():
-        sender.delivery.begin()
-
-    asyncio.run(main())
-    assert sender.stats()["retained_traces"] == 4
-
-
-def test_nobody_waits_while_a_round_is_under_way(agent, patient):
-    """What is begun for nobody beside a round is of the next."""
-    agent.become("slow:20")
-    patient.prepare()
-
-    async def main():
-        patient.finish()
-        first = asyncio.ensure_future(patient.delivery.flush())
-        await asyncio.sleep(0)
-        patient.finish()
-        patient.delivery.begin()
-        await first
-        loop = asyncio.get_running_loop()
-        assert await loop.run_in_executor(None, agent.wait, lambda _: taken(agent) == [1, 2])
-
-    asyncio.run(main())
-    patient.recover()
-    assert patient.stats()["late"] == 0
-
-
 def test_cancelled_wait(agent, patient):
     """Cancelling the wait does not disturb what is under way."""
     agent.become("slow:30")

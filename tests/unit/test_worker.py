@@ -17,6 +17,8 @@ def worker():
     worker = Worker("unit")
     yield worker
     worker.stop()
+    for thread in ours():
+        thread.join(TIMEOUT_S)
 
 
 def done(worker):
