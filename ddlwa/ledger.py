@@ -51,26 +51,42 @@ class Ledger:
         self._woken = threading.Semaphore(0)
         self._stopped = False
 
-    def arrived(self) -> None:
-        """Stop the heartbeat: a request is here, and until its response no freeze can come."""
-        with self._lock:
-            self._catch_up()
-            self._beat = None
-            self.in_flight += 1
+    def arrived(self) -> int:
+        """Stop the heartbeat: a request is here, and until its response no freeze can come.
 
-    def released(self) -> None:
+        Returns:
+            How many responses are under way, with its own.
+        """
+        with self._lock:
+            if self._beat is not None:
+                self._catch_up()
+                self._beat = None
+            self.in_flight += 1
+            return self.in_flight
+
+    def released(self, *, may_freeze: bool = True) -> None:
         """Take note that a response leaves; after the last one under way a freeze may come."""
         with self._lock:
             self.in_flight -= 1
-            if self.in_flight > 0 or self._stopped:
-                return
-            self._beat = self._wall_ns(), self._cpu_ns()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_beating, name="ddlwa-ledger", daemon=True)
-                self._thread.start()
-            elif self._asleep:
-                self._woken.release()
-                self._asleep = False
+            if may_freeze:
+                self._rest()
+
+    def rest(self) -> None:
+        """Start the heartbeat unless a response is under way: a freeze may come."""
+        with self._lock:
+            if self._beat is None:
+                self._rest()
+
+    def _rest(self) -> None:
+        if self.in_flight > 0 or self._stopped:
+            return
+        self._beat = self._wall_ns(), self._cpu_ns()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_beating, name="ddlwa-ledger", daemon=True)
+            self._thread.start()
+        elif self._asleep:
+            self._woken.release()
+            self._asleep = False
 
     def beat(self) -> None:
         """Compare the clocks with those of the last beat, if the heart beats."""

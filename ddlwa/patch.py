@@ -125,9 +125,8 @@ def _replace(replacements: Replacements, serving: Serving) -> None:
             replacements.replace(module.BackgroundTask, "__call__", _after_release)
 
     take_over_traces(serving.buffer, replacements)
-    take_over_sending(
-        serving.buffer, serving.delivery, replacements, periodically=not serving.settings.one_at_a_time
-    )
+    tick = None if serving.settings.one_at_a_time else serving.look_around
+    take_over_sending(serving.buffer, serving.delivery, replacements, tick=tick)
     tracer.correct_durations(serving.ledger, replacements)
     tracer.on_request_start(note_begin, replacements)
     replacements.replace(

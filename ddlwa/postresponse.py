@@ -118,6 +118,8 @@ def registered() -> list[Job]:
 
 async def around(request: Request, served: Awaitable[Any]) -> Any:
     """Await what serves a request, during which work can be deferred, then do that work."""
+    outer = current.get()
+    current.set(request)
     try:
         result = await served
     except Exception:
@@ -128,8 +130,10 @@ async def around(request: Request, served: Awaitable[Any]) -> Any:
             await _do(request, rest=True)
         return result
     finally:
+        current.set(outer)
         if request.jobs:
             counts["abandoned"] += len(request.jobs)
+        request.ended()
 
 
 async def do_critical(request: Request) -> None:

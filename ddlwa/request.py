@@ -46,6 +46,9 @@ class Request:
     def begun(self) -> None:
         """Take note that its trace has begun."""
 
+    def ended(self) -> None:
+        """Take note that its app is done."""
+
 
 current: ContextVar[Request | None] = ContextVar("ddlwa_request", default=None)
 """The request that is being served here."""

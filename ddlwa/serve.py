@@ -27,7 +27,7 @@ from ddlwa.trigger import function_tags, request_tags
 from ddlwa.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ddlwa.extension import Extension
     from ddlwa.gate import App, Receive, Release, Scope, Send
@@ -153,40 +153,43 @@ class Serving:
         self.watchdog.stop()
         self.exit()
 
-    async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> Any:
+    def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, Any]:
         """Serve one request with an app that ddtrace traces; return or raise what the app does."""
-        request = RequestTrace(self, scope)
         in_company = self._is_in_company()
+        if in_company and not self.in_lambda:
+            self._note_company(self.ledger.arrived())
+            return around(Untold(self), app(scope, receive, send))
+        return self._serve_traced(app, scope, receive, send, in_company=in_company)
+
+    async def _serve_traced(
+        self, app: App, scope: Scope, receive: Receive, send: Send, *, in_company: bool
+    ) -> Any:
+        request = RequestTrace(self, scope)
         if not in_company:
             self.prepare()
         invocation, extension = request.invocation, self.extension
         if invocation is not None:
             app = continuing(request.within_lambda_span(app), scope, invocation)
-        outer = current.get()
-        current.set(request)
         try:
             if invocation is not None and extension is not None and extension.takes(invocation.request_id):
                 try:
                     return await around(request, request.ending_lambda_span(app(scope, receive, send)))
                 finally:
                     extension.ended(invocation.request_id)
-            self.ledger.arrived()
             if in_company:
+                self._note_company(self.ledger.arrived())
                 try:
                     return await around(request, request.ending_lambda_span(app(scope, receive, send)))
                 finally:
-                    self._is_still_in_company()
-                    self.ledger.released()
+                    self.release()
+            self.ledger.arrived()
             request.hold = gate = Gate(scope, receive, send, trace=request, expiry=self._hold)
             return await around(request, gate.run(app))
         finally:
-            current.set(outer)
             request.hold = None  # or only the garbage collector would find the two
-            request.ended()
             if invocation is not None and self.library is not None:
                 self.library.load_soon()
-            if self._report is not None:
-                self._report_work(self._report)
+            self.report_work()
 
     def prepare(self) -> None:
         """Use time in which nobody waits for what a flush will need."""
@@ -208,7 +211,8 @@ class Serving:
         if not alone:
             if self.ledger.in_flight == 1:
                 await asyncio.sleep(0)  # requests that are here already begin
-            if self._is_still_in_company():
+            self._note_company(self.ledger.in_flight)
+            if self._is_in_company():
                 return
         traces = self.delivery.flush(limit_s=limit_s, leftovers=leftovers, alone=alone)
         if self.outlets.in_use():
@@ -217,15 +221,27 @@ class Serving:
         else:
             await traces
 
+    def release(self) -> None:
+        """Take note that a response leaves."""
+        # The heart that finds freezes costs a busy server some percent of its throughput.
+        self.ledger.released(may_freeze=not self._is_in_company())
+
+    def look_around(self) -> None:
+        """Do what no request that is alone may come to do; called about once a second."""
+        if not self._is_in_company():
+            self.ledger.rest()
+        try:
+            self.delivery.try_again()
+        except Exception:  # noqa: BLE001 - guards the sending of traces, which comes next
+            warn_once("try_again", "cannot find out whether the trace agent works again", exc_info=True)
+
     def _is_in_company(self) -> bool:
         """Say whether requests are served at the same time, as far as is known: then no freeze can come."""
-        return not self.settings.one_at_a_time and time.monotonic() <= self._company_until_s
+        return time.monotonic() <= self._company_until_s
 
-    def _is_still_in_company(self) -> bool:
-        """Say the same while one is served."""
-        if self.ledger.in_flight > 1:
+    def _note_company(self, in_flight: int) -> None:
+        if in_flight > 1:
             self._company_until_s = time.monotonic() + _MOMENT_S
-        return self._is_in_company()
 
     def flush_blocking(self, limit_s: float) -> None:
         """Do the same from a thread, after the response.
@@ -267,11 +283,33 @@ class Serving:
         except Exception:  # noqa: BLE001 - guards the request from our own code
             warn_once("describe", "cannot tell what is known of an invocation", exc_info=True)
 
-    def _report_work(self, report: Callable[[], None]) -> None:
+    def report_work(self) -> None:
+        """Send metrics of what came of the work after responses, where that is asked for."""
+        if self._report is None:
+            return
         try:
-            report()
+            self._report()
         except OSError:
             warn_once("metrics", "cannot send metrics", exc_info=True)
+
+
+class Untold(Request):
+    """A request of which nothing is to be told, as it is no invocation's, and which is not held.
+
+    Args:
+        serving: What all requests share.
+    """
+
+    __slots__ = ("_serving",)
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__(None, registered())
+        self._serving = serving
+
+    def ended(self) -> None:
+        """Take note that its app is done."""
+        self._serving.release()
+        self._serving.report_work()
 
 
 class RequestTrace(Request):
@@ -397,4 +435,4 @@ class RequestTrace(Request):
                 self._is_late()
             if self.invocation is not None:
                 serving.watchdog.discard(self.time_out)
-            serving.ledger.released()
+            serving.release()

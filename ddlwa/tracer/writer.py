@@ -211,7 +211,7 @@ def take_over_traces(buffer: Buffer, replacements: Replacements) -> None:
 
 
 def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
-    buffer: Buffer, delivery: Delivery, replacements: Replacements, *, periodically: bool
+    buffer: Buffer, delivery: Delivery, replacements: Replacements, *, tick: Callable[[], None] | None
 ) -> None:
     """Have ddtrace's writer leave the sending to ddlwa, and never do it within `span.finish()`.
 
@@ -219,7 +219,7 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
         buffer: Knows whether a request is being served.
         delivery: Sends.
         replacements: Where undoing this belongs.
-        periodically: Let ddtrace's own thread have traces sent, too.
+        tick: Called each time before ddtrace's own thread has traces sent; None if it is not to have that.
     """
 
     def flush(flush_queue: Callable[..., None]) -> Callable[..., None]:
@@ -231,12 +231,12 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
 
         return handed_over
 
-    def tick(periodic: Callable[..., None]) -> Callable[..., None]:
+    def by_itself(periodic: Callable[..., None]) -> Callable[..., None]:
         def if_wanted(self: Any) -> None:
-            ours = self is buffered_writer()
-            if ours and periodically:
-                delivery.try_again()  # no request that is alone may come to do it
-            if periodically or not ours:
+            if self is not buffered_writer():
+                periodic(self)
+            elif tick is not None:
+                tick()
                 periodic(self)
 
         return if_wanted
@@ -250,7 +250,7 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
         return after_a_last_flush
 
     replacements.replace(writers.NativeWriter, "flush_queue", flush)
-    replacements.replace(writers.NativeWriter, "periodic", tick)
+    replacements.replace(writers.NativeWriter, "periodic", by_itself)
     replacements.replace(writers.NativeWriter, "on_shutdown", shut_down)
     replacements.replace(writers, "_use_sync_mode", lambda _: lambda: False)
     writer = tracer._span_aggregator.writer

@@ -199,6 +199,32 @@ def test_in_company_an_agent_that_works_again_is_noticed(agent):
         asyncio.run(delivered_in_company(agent))
 
 
+def test_an_agent_that_cannot_be_tried_again(agent, monkeypatch, warnings_said):
+    """Traces are sent all the same."""
+
+    def fail():
+        raise RuntimeError("no more threads")
+
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+        agent.clear()
+        monkeypatch.setattr(patch.serving().delivery, "try_again", fail)
+        asyncio.run(delivered_in_company(agent))
+    assert warnings_said() == ["cannot find out whether the trace agent works again"]
+
+
+def test_freezes_are_looked_for_when_company_is_over(agent):
+    """A busy server is not kept from its work by looking for them; once it is idle, one is found."""
+
+    async def quick(scope, receive, send):
+        tracer.start_span("work", child_of=None).finish()
+
+    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+        ledger = patch.serving().ledger
+        asyncio.run(in_company(patch.serving(), quick, quick))
+        assert ledger._beat is None
+        _until(lambda: ledger._beat is not None)
+
+
 def test_a_request_in_company_whose_loop_is_gone(agent):
     """It ends without a word."""
 
