@@ -67,10 +67,10 @@ def test_hold_mode_costs_little_more_than_an_inline_flush(tags, most, monkeypatc
 
 
 def test_guarantee_7_many_at_once_keep_the_throughput():
-    """Of 64 requests at a time at least 90 % as many are served as with plain ddtrace, at the median."""
+    """Of 64 requests at a time at least 95 % as many are served as with plain ddtrace, at the median."""
     shares = []
     for _ in range(TRIES):
         shares.append(json.loads(python("-m", "benchmarks.throughput", "64"))["share"])
-        if shares[-1] >= 0.9:
+        if shares[-1] >= 0.95:
             break
-    assert max(shares) >= 0.9
+    assert max(shares) >= 0.95
