@@ -58,9 +58,8 @@ class Ledger:
             How many responses are under way, with its own.
         """
         with self._lock:
-            if self._beat is not None:
-                self._catch_up()
-                self._beat = None
+            self._catch_up()
+            self._beat = None
             self.in_flight += 1
             return self.in_flight
 

@@ -233,11 +233,11 @@ def take_over_sending(  # noqa: C901 - four replacements, each of a line or two
 
     def by_itself(periodic: Callable[..., None]) -> Callable[..., None]:
         def if_wanted(self: Any) -> None:
-            if self is not buffered_writer():
-                periodic(self)
-            elif tick is not None:
+            if self is buffered_writer():
+                if tick is None:
+                    return
                 tick()
-                periodic(self)
+            periodic(self)
 
         return if_wanted
 

@@ -4,8 +4,8 @@ import functools
 import logging
 
 import pytest
-from ddtrace.internal.writer.writer import NativeWriter
 from ddtrace.trace import tracer
+from ddtrace_writers import native
 from gates import gate
 from trace_agent import TraceAgent
 
@@ -28,7 +28,7 @@ def agent():
         pass
     aggregator = tracer._span_aggregator
     stock = aggregator.writer
-    aggregator.writer = NativeWriter(agent.url, processing_interval=3600)
+    aggregator.writer = native(agent.url)
     yield agent
     agent.may_answer.set()
     tracer.flush()

@@ -32,6 +32,13 @@ FIFTY = [ending for ending in ENDINGS if ending.name != "distributed" and ending
 BY_TRACE = dict(enumerate(FIFTY, start=1001))
 
 
+@pytest.fixture
+def ticking(agent):
+    """Have ddtrace's own thread send often, as it does in company."""
+    with using(native(agent.url, processing_interval=OFTEN_S)):
+        yield
+
+
 def request_of(number):
     """Give an ending's request with a trace id of its own, to know its spans by."""
     request = BY_TRACE[number].request
@@ -70,6 +77,7 @@ def test_guarantee_7_concurrent_requests_keep_their_own_gate(stack, agent, app_b
     assert len(completed) == len(requests)
 
 
+@pytest.mark.usefixtures("ticking")
 def test_responses_in_company_share_a_flush(agent, app_behind):
     """Of many that are served at once none waits, and one flush is for all; one alone is delivered first."""
     app = app_behind(BARE)
@@ -94,7 +102,7 @@ def test_responses_in_company_share_a_flush(agent, app_behind):
         await asyncio.sleep(0.1)
         await app({**SCOPE, "headers": []}, receive, send)
 
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         agent.clear()
         sent = ddlwa.stats()["delivery"]["sent"]
         asyncio.run(main())
@@ -143,6 +151,7 @@ def test_guarantee_7_in_company_nothing_is_held(agent):
         assert patch.serving().ledger.in_flight == 0
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_request_that_has_lost_its_company(agent):
     """One that began in company and ends alone, much later, is delivered, too."""
 
@@ -155,7 +164,7 @@ def test_a_request_that_has_lost_its_company(agent):
         await asyncio.sleep(0.1)
         await asyncio.to_thread(_until, lambda: [span.name for span in agent.spans()] == ["lingering"])
 
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         agent.clear()
         asyncio.run(main())
 
@@ -182,16 +191,18 @@ async def delivered_in_company(agent):
     await lingering
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_response_in_company_is_delivered_whatever_its_app_still_does(agent):
     """A background task may go on for long: the trace of what has left does not wait for it."""
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         agent.clear()
         asyncio.run(delivered_in_company(agent))
 
 
+@pytest.mark.usefixtures("ticking")
 def test_in_company_an_agent_that_works_again_is_noticed(agent):
     """No request is ever alone, and there is no other time to try it."""
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         agent.clear()
         for _ in range(3):
             patch.serving().delivery._breaker.failed()
@@ -199,26 +210,28 @@ def test_in_company_an_agent_that_works_again_is_noticed(agent):
         asyncio.run(delivered_in_company(agent))
 
 
+@pytest.mark.usefixtures("ticking")
 def test_an_agent_that_cannot_be_tried_again(agent, monkeypatch, warnings_said):
     """Traces are sent all the same."""
 
     def fail():
         raise RuntimeError("no more threads")
 
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         agent.clear()
         monkeypatch.setattr(patch.serving().delivery, "try_again", fail)
         asyncio.run(delivered_in_company(agent))
     assert warnings_said() == ["cannot find out whether the trace agent works again"]
 
 
+@pytest.mark.usefixtures("ticking")
 def test_freezes_are_looked_for_when_company_is_over(agent):
     """A busy server is not kept from its work by looking for them; once it is idle, one is found."""
 
     async def quick(scope, receive, send):
         tracer.start_span("work", child_of=None).finish()
 
-    with using(native(agent.url, processing_interval=OFTEN_S)), gate():
+    with gate():
         ledger = patch.serving().ledger
         asyncio.run(in_company(patch.serving(), quick, quick))
         assert ledger._beat is None

@@ -5,6 +5,7 @@ import pytest
 from ddtrace.contrib.internal.asgi.middleware import TraceMiddleware
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import tracer
+from ddtrace_writers import native
 from endings import BARE
 from gates import GENEROUS, gate
 from starlette.background import BackgroundTask
@@ -205,7 +206,7 @@ def synchronous(agent):
     """Give ddtrace the writer that it has beside the Datadog extension; say which threads send."""
     aggregator = tracer._span_aggregator
     asynchronous = aggregator.writer
-    writer = writers.NativeWriter(agent.url, processing_interval=3600, sync_mode=True)
+    writer = native(agent.url, sync_mode=True)
     senders = []
     send = writer._send_payload
 

@@ -28,11 +28,11 @@ from bottlecap import Bottlecap, problems
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import TraceFilter, tracer
 from ddtrace_writers import native, using
+from failing_agents import writing_to_a_faulty_agent
 from gates import GENEROUS, gate
 from wire_server import Exchange, Request
 
 import ddlwa
-from benchmarks.faulty_agent import FaultyAgent
 
 INVOCATIONS = int(os.environ.get("DDLWA_UNDER_EXTENSION_INVOCATIONS", "3000"))
 SEED = os.environ.get("DDLWA_UNDER_EXTENSION_SEED") or secrets.token_hex(4)
@@ -49,8 +49,7 @@ _READINESS = 0  # the number of what is no invocation
 _WIDE = 310  # spans of a trace that ddtrace sends in parts
 _REQUEST = "fastapi.request"
 _OURS = {"child", "other", "open", "after", "pool", "root", "task", "background", "deferred"}
-# What is late of a request's own trace: of a task, as ddtrace may make it a part of that.
-_OFTEN_S = 0.02
+_OFTEN_S = 0.02  # so that ddtrace's clock comes in between
 _PATIENCE_S = 30
 
 
@@ -618,7 +617,7 @@ def faulty(agent, monkeypatch):
     monkeypatch.setattr(writers.config, "_telemetry_enabled", False)
     aggregator = tracer._span_aggregator
     monkeypatch.setattr(aggregator, "user_processors", [Filter()])
-    with FaultyAgent() as faulty, using(native(faulty.url)):
+    with writing_to_a_faulty_agent() as faulty:
         yield faulty
 
 

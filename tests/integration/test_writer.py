@@ -17,6 +17,7 @@ from ddtrace.internal.runtime import container
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import TraceFilter, tracer
 from ddtrace_writers import SELDOM_S, native, using
+from failing_agents import writing_to_a_faulty_agent
 from gates import GENEROUS, gate
 from processes import python
 from wire_server import Request, serve
@@ -97,7 +98,7 @@ def no_telemetry(monkeypatch):
 @pytest.fixture
 def faulty(agent):
     """Give an agent that can fail; ddtrace's writer sends to it."""
-    with FaultyAgent() as faulty, using(native(faulty.url)):
+    with writing_to_a_faulty_agent() as faulty:
         yield faulty
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from ddtrace.internal.writer import writer as writers
 from ddtrace.trace import tracer
+from ddtrace_writers import native
 from gates import GENEROUS, gate
 from trace_agent import TraceAgent
 
@@ -37,7 +38,7 @@ def put(writer):
 
 def test_a_writer_that_is_not_the_tracers_sends_by_itself(agent, second):
     """Somebody else's NativeWriter is left as it is: it flushes, ticks and shuts down."""
-    writer = writers.NativeWriter(second.url, processing_interval=3600)
+    writer = native(second.url)
     with gate():
         for act in (writers.NativeWriter.flush_queue, writers.NativeWriter.periodic, shut_down):
             second.clear()
@@ -50,7 +51,7 @@ def test_the_tracers_writer_delivers_when_it_is_shut_down(agent):
     """What is finished when ddtrace replaces its writer is delivered first."""
     aggregator = tracer._span_aggregator
     before = aggregator.writer
-    aggregator.writer = writers.NativeWriter(agent.url, processing_interval=3600)
+    aggregator.writer = native(agent.url)
     try:
         with gate():
             agent.clear()
@@ -64,7 +65,7 @@ def test_the_tracers_writer_delivers_when_it_is_shut_down(agent):
 
 def test_a_payload_outlives_its_writer(agent, monkeypatch):
     """A payload of a writer that is gone goes by itself where no other can take it; nothing is downgraded."""
-    writer = writers.NativeWriter(agent.url, processing_interval=3600)
+    writer = native(agent.url)
     buffer = Buffer(sorts=False)
     target = buffer._native(writer)
     put(writer)
