@@ -13,6 +13,7 @@ from wire_server import serve
 
 import ddlwa
 from ddlwa import patch
+from ddlwa import serve as serve_module
 
 OFTEN_S = 0.05
 
@@ -212,7 +213,7 @@ def test_in_company_an_agent_that_works_again_is_noticed(agent):
 
 @pytest.mark.usefixtures("ticking")
 def test_an_agent_that_cannot_be_tried_again(agent, monkeypatch, warnings_said):
-    """Traces are sent all the same."""
+    """Traces are sent all the same, and it is said once."""
 
     def fail():
         raise RuntimeError("no more threads")
@@ -221,19 +222,22 @@ def test_an_agent_that_cannot_be_tried_again(agent, monkeypatch, warnings_said):
         agent.clear()
         monkeypatch.setattr(patch.serving().delivery, "try_again", fail)
         asyncio.run(delivered_in_company(agent))
+        patch.serving().look_around()
     assert warnings_said() == ["cannot find out whether the trace agent works again"]
 
 
 @pytest.mark.usefixtures("ticking")
-def test_freezes_are_looked_for_when_company_is_over(agent):
+def test_freezes_are_looked_for_when_company_is_over(agent, monkeypatch):
     """A busy server is not kept from its work by looking for them; once it is idle, one is found."""
 
     async def quick(scope, receive, send):
         tracer.start_span("work", child_of=None).finish()
 
+    monkeypatch.setattr(serve_module, "_MOMENT_S", 1)
     with gate():
         ledger = patch.serving().ledger
         asyncio.run(in_company(patch.serving(), quick, quick))
+        patch.serving().look_around()
         assert ledger._beat is None
         _until(lambda: ledger._beat is not None)
 
