@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ddlwa.report.model import Report
 
 SCHEMA_VERSION = 1
+_BESIDE_STATISTICS = ("spans", "own_ns", "machine_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def save(baseline: Baseline, file: Path) -> None:
         "circumstances": baseline.circumstances,
         "routes": {
             route: {
-                span: {"spans": one.spans, "own_ns": one.own_ns, **_statistics(one)}
+                span: {**{name: getattr(one, name) for name in _BESIDE_STATISTICS}, **_statistics(one)}
                 for span, one in spans.items()
             }
             for route, spans in baseline.samples.items()
@@ -134,6 +135,5 @@ def _measured(one: dict[str, Any]) -> Measured:
             name: Statistic(**{field.name: int(one[name][field.name]) for field in fields(Statistic)})
             for name in STATISTICS
         },
-        spans=int(one["spans"]),
-        own_ns=int(one["own_ns"]),
+        **{name: int(one[name]) for name in _BESIDE_STATISTICS},
     )

@@ -96,13 +96,14 @@ def _route(
     for span in now:
         if span not in before:
             continue
+        machine_then_ns = before[span].machine_ns
+        # A machine that is slower now is forgiven; what a faster one hides could only be guessed.
+        machine = max(1.0, now[span].machine_ns / machine_then_ns) if machine_then_ns else 1.0
         for threshold in thresholds:
             then, this = (
                 before[span].statistics[threshold.statistic],
                 now[span].statistics[threshold.statistic],
             )
-            # A machine that is slower now is forgiven; what a faster one hides could only be guessed.
-            machine = max(1.0, this.machine_ns / then.machine_ns) if then.machine_ns else 1.0
             expected_ns = round(then.ns * machine)
             asked_ns = threshold.limit_ns(expected_ns)
             # A tail is as much the machine's as the app's.

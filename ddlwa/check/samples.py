@@ -43,12 +43,10 @@ class Statistic:
     Attributes:
         ns: In nanoseconds in which the sandbox ran.
         noise_ns: How much more the median of the blocks is.
-        machine_ns: What the reference work took meanwhile, the median; 0 if it was not done.
     """
 
     ns: int
     noise_ns: int
-    machine_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,14 @@ class Measured:
         statistics: By name.
         spans: How many there are in an invocation, the median.
         own_ns: What they took without the spans within them, in nanoseconds per invocation, the median.
+        machine_ns: What the reference work took meanwhile, the median of the block in which it was done most
+            quickly, in nanoseconds; 0 if it was not done.
     """
 
     statistics: Mapping[str, Statistic]
     spans: int
     own_ns: int
+    machine_ns: int
 
 
 Samples = dict[str, dict[str, Measured]]
@@ -118,25 +119,21 @@ def _measured(blocks: Sequence[_Block]) -> dict[str, Measured]:
         # An invocation without such a span says nothing of how long one takes.
         found = [[one[name] for one in block if name in one] for block in ran]
         every = [one for block in found for one in block]
-        of_blocks = [
-            (_statistics([one.ran_ns for one in those]), block.machine_ns)
-            for those, block in zip(found, blocks, strict=True)
-            if those
-        ]
+        of_blocks = [_statistics([one.ran_ns for one in those]) for those in found if those]
         measured[name] = Measured(
             statistics={
-                statistic: _quickest([(values[statistic], machine_ns) for values, machine_ns in of_blocks])
-                for statistic in STATISTICS
+                statistic: _quickest([values[statistic] for values in of_blocks]) for statistic in STATISTICS
             },
             spans=statistics.median_low(one.spans for one in every),
             own_ns=statistics.median_low(one.own_ns for one in every),
+            machine_ns=min(block.machine_ns for those, block in zip(found, blocks, strict=True) if those),
         )
     return measured
 
 
-def _quickest(blocks: Sequence[tuple[int, int]]) -> Statistic:
-    ns, machine_ns = min(blocks)
-    return Statistic(ns, statistics.median_low(value for value, _ in blocks) - ns, machine_ns)
+def _quickest(blocks: Sequence[int]) -> Statistic:
+    ns = min(blocks)
+    return Statistic(ns, noise_ns=statistics.median_low(blocks) - ns)
 
 
 def _by_name(spans: Sequence[SpanResult]) -> dict[str, _Ran]:

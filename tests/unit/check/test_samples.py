@@ -50,14 +50,14 @@ def test_the_blocks_of_all_runs_count_together():
 
 
 def test_how_fast_the_machine_was_meanwhile_is_known():
-    """It is that of the block that counts, by the numbers of its invocations, be they of several routes."""
+    """It is that of the quickest block, by the numbers of its invocations, be they of several routes."""
     run = make_run(
-        {"/a": steady(9 * MS, count=BLOCK) + steady(5 * MS, count=BLOCK), "/b": steady(MS, count=1)}
+        {"/a": steady(5 * MS, count=BLOCK) + steady(9 * MS, count=BLOCK), "/b": steady(MS, count=1)}
     )
     machine_ns = (2 * MS,) * BLOCK + (MS,) * BLOCK + (7 * MS,)
     found = sample([Timed(run, machine_ns)])
-    assert found["GET /a"]["fastapi.request"].statistics["p50"].machine_ns == MS
-    assert found["GET /b"]["fastapi.request"].statistics["p50"].machine_ns == 7 * MS
+    assert found["GET /a"]["fastapi.request"].machine_ns == MS
+    assert found["GET /b"]["fastapi.request"].machine_ns == 7 * MS
 
 
 @pytest.mark.parametrize("count", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 5 * BLOCK + 3])
