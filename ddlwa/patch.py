@@ -117,7 +117,7 @@ def _install(settings: Settings) -> list[str]:
 
 def _replace(replacements: Replacements, serving: Serving) -> None:
     from ddlwa import tracer  # noqa: PLC0415 - as in _patch
-    from ddlwa.serve import note_begin  # noqa: PLC0415 - as in _install
+    from ddlwa.request_trace import note_begin  # noqa: PLC0415 - as in _install
     from ddlwa.tracer.writer import take_over_sending, take_over_traces  # noqa: PLC0415 - as in _install
 
     def patch_background(module: ModuleType) -> None:

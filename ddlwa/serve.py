@@ -1,4 +1,4 @@
-"""Serves each request in the mode that is its own, and does what comes after it in its order."""
+"""What all requests of the process share, and how each is served in the mode that is its own."""
 
 from __future__ import annotations
 
@@ -8,48 +8,34 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ddlwa import tracer
-from ddlwa.coldstart import WARM, Sandbox
+from ddlwa.coldstart import Sandbox
 from ddlwa.delivery import Delivery
 from ddlwa.expiry import Expiry
 from ddlwa.gate import Gate
-from ddlwa.invocation import has_context, invocation_of
 from ddlwa.ledger import Ledger
 from ddlwa.log import warn_once
 from ddlwa.outlets import Outlets
-from ddlwa.postresponse import around, do_critical, registered
-from ddlwa.request import Request, current
+from ddlwa.postresponse import around
+from ddlwa.request_trace import RequestTrace, Untold
 from ddlwa.settings import Mode, OpenSpans, Settings
-from ddlwa.tracer.timeout import time_out
 from ddlwa.tracer.upstream import continuing
 from ddlwa.tracer.writer import Buffer
-from ddlwa.trigger import function_tags, request_tags
 from ddlwa.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from ddlwa.extension import Extension
-    from ddlwa.gate import App, Receive, Release, Scope, Send
-    from ddlwa.invocation import Invocation
-    from ddlwa.tracer.lambda_span import LambdaSpan, Library
+    from ddlwa.gate import App, Receive, Scope, Send
+    from ddlwa.tracer.lambda_span import Library
 
 
 # Nobody waits for a flush after the response but the sandbox, which is billed meanwhile.
 _UNHELD_FLUSH_S = 2.0
 # Requests have been served at the same time so lately that this is taken to go on.
 _MOMENT_S = 0.1
-# What ddtrace knows better than the event: the route by its pattern, what is the same in both, its own kind.
-_OF_THE_REQUEST = ("http.method", "http.route", "http.useragent", "span.kind")
 # Lambda gives a sandbox that shuts down two seconds, in which the server has its own work to do.
 _LAST_FLUSH_S = 1.0
-
-
-def note_begin(*_: object) -> None:
-    """Take note that ddtrace has begun the trace of the request being served."""
-    request = current.get()
-    if request is not None:
-        request.begun()
 
 
 class Serving:
@@ -259,30 +245,6 @@ class Serving:
         self.delivery.flush_blocking(timeout_s=self.settings.timeout_margin_s, force=True)
         self.outlets.flush_blocking(timeout_s=until_s - time.monotonic())
 
-    def limit_s(self, invocation: Invocation) -> float:
-        """Say when everything that an invocation waits for has to be over, in seconds since the epoch."""
-        return invocation.deadline_s - self.settings.deadline_margin_s
-
-    def ignores(self, scope: Scope) -> bool:
-        """Say whether a request that is no invocation is a readiness check, which leaves no trace."""
-        # Mangum is another way from Lambda to the app, without headers and without readiness checks.
-        return not (self.settings.trace_readiness or has_context(scope) or "aws.event" in scope)
-
-    def describe(self, span: Any, request: RequestTrace, scope: Scope) -> None:
-        """Tell in a request span what is known of its invocation."""
-        invocation, start = request.invocation, request.start
-        if invocation is None or not self.settings.lambda_tags:
-            return
-        try:
-            tags = request_tags(invocation, scope, request.event)
-            for name in _OF_THE_REQUEST:
-                tags.pop(name, None)
-            span.set_tags(tags | function_tags(invocation, cold_start=start.cold, proactive=start.proactive))
-            if start.init_ms is not None:
-                span.set_metric("ddlwa.init_ms", start.init_ms)
-        except Exception:  # noqa: BLE001 - guards the request from our own code
-            warn_once("describe", "cannot tell what is known of an invocation", exc_info=True)
-
     def report_work(self) -> None:
         """Send metrics of what came of the work after responses, where that is asked for."""
         if self._report is None:
@@ -291,148 +253,3 @@ class Serving:
             self._report()
         except OSError:
             warn_once("metrics", "cannot send metrics", exc_info=True)
-
-
-class Untold(Request):
-    """A request of which nothing is to be told, as it is no invocation's, and which is not held.
-
-    Args:
-        serving: What all requests share.
-    """
-
-    __slots__ = ("_serving",)
-
-    def __init__(self, serving: Serving) -> None:
-        super().__init__(None, registered())
-        self._serving = serving
-
-    def ended(self) -> None:
-        """Take note that its app is done."""
-        self._serving.release()
-        self._serving.report_work()
-
-
-class RequestTrace(Request):
-    """One request's trace: what a gate holds the response for; see `ddlwa.gate.Trace`.
-
-    Args:
-        serving: What all requests share.
-        scope: The request's ASGI scope.
-
-    Attributes:
-        start: How its invocation found the sandbox.
-    """
-
-    __slots__ = ("_comes_first", "_lambda_span", "_outer", "_scope", "_serving", "_span", "start")
-
-    def __init__(self, serving: Serving, scope: Scope) -> None:
-        invocation = invocation_of(scope) if serving.in_lambda else None
-        super().__init__(
-            invocation, registered(), None if invocation is None else serving.limit_s(invocation)
-        )
-        serving.sandbox.ready()
-        self._serving = serving
-        self._scope = scope
-        self._outer = tracer.current_span()
-        self._span: Any = None
-        self._comes_first = False
-        self._lambda_span: LambdaSpan | None = None
-        self.start = WARM
-        if invocation is not None:
-            self.start = serving.sandbox.invoked()
-            serving.watchdog.watch(invocation.deadline_s - serving.settings.timeout_margin_s, self.time_out)
-
-    def begun(self) -> None:
-        """Take note of the request span while ddtrace still has it in the scope."""
-        if self._span is not None:
-            return
-        self._span = span = tracer.request_span(self._scope)
-        buffer = self._serving.buffer
-        if span is not None and buffer.sorts:
-            if self.invocation is None and self._serving.ignores(self._scope):
-                buffer.ignored.add(span.trace_id)
-                return
-            self._comes_first = True
-            buffer.requests[span.trace_id] += 1
-            self._serving.describe(span, self, self._scope)
-
-    def within_lambda_span(self, app: App) -> App:
-        """Give an app that is called within the span of the invocation, where that is to be made."""
-        library = self._serving.library
-        if self.invocation is None or library is None:
-            return app
-        from ddlwa.tracer.lambda_span import LambdaSpan  # noqa: PLC0415 - loaded with the library's class
-
-        self._lambda_span = LambdaSpan(
-            self.invocation,
-            self._scope,
-            start=self.start,
-            library=library,
-            error_statuses=self._serving.settings.error_statuses,
-        )
-        return self._lambda_span.around(app)
-
-    def ending_lambda_span(self, served: Awaitable[Any]) -> Awaitable[Any]:
-        """Give what serves a request that is not held, and then finishes the span of its invocation."""
-        return served if self._lambda_span is None else self._ending(self._lambda_span, served)
-
-    async def _ending(self, lambda_span: LambdaSpan, served: Awaitable[Any]) -> Any:
-        try:
-            return await served
-        finally:
-            lambda_span.finish(self._span, event=self.event)
-
-    def time_out(self) -> None:
-        """Have the trace end as timed out; called on the watchdog's thread."""
-        span = self._span
-        # A response that is not held has left when its span has ended: Lambda waits for nothing else of it.
-        if span is not None and not (self.hold is None and span.finished):
-            if self._lambda_span is not None:
-                self._lambda_span.tell(span, event=self.event)
-            # A span around the server ends with the sandbox, too, unless it is others' as well.
-            time_out(span, None if self._serving.settings.one_at_a_time else self._outer)
-
-    def ended(self) -> None:
-        """Take note that its app is done."""
-        if self._lambda_span is not None:
-            self._lambda_span.finish(self._span, event=self.event)  # as a rule it has ended with the response
-        if self._comes_first:
-            self._is_late()
-        if self.invocation is not None:
-            self._serving.watchdog.discard(self.time_out)
-        if self._span is not None:
-            self._serving.buffer.ignored.discard(self._span.trace_id)
-
-    def _is_late(self) -> None:
-        """Take note that what comes of this trace from now on has to come after a later request's."""
-        self._comes_first = False
-        requests, trace_id = self._serving.buffer.requests, self._span.trace_id
-        requests[trace_id] -= 1
-        if requests[trace_id] <= 0:  # else another request of the same upstream trace is served
-            del requests[trace_id]
-
-    async def deliver(self, reason: Release) -> None:
-        """Do the critical work, finish what is still open, so that the trace is whole, and flush."""
-        serving = self._serving
-        try:
-            if self.jobs:
-                await do_critical(self)
-            span = self._span
-            complete = span is None or tracer.is_complete(span)
-            try:
-                if not complete and serving.finishes_open_spans:
-                    within = None if self._lambda_span is None else self._lambda_span.span
-                    tracer.finish_open_spans(span, within or self._outer, reason.value)
-                if self._lambda_span is not None:
-                    self._lambda_span.finish(span, event=self.event)
-                complete = complete or tracer.is_complete(span)
-            finally:
-                limit_s = math.inf if self.deadline_s is None else self.deadline_s - time.time()
-                await serving.flush(limit_s, leftovers=complete)
-        finally:
-            self.deadline_s = None
-            if self._comes_first:
-                self._is_late()
-            if self.invocation is not None:
-                serving.watchdog.discard(self.time_out)
-            serving.release()

@@ -84,7 +84,7 @@ def test_guarantee_6_tags_that_fail_break_nothing(agent, app_behind, monkeypatch
 
     agent.clear()
     with gate(LAMBDA):
-        monkeypatch.setattr("ddlwa.serve.function_tags", fail)
+        monkeypatch.setattr("ddlwa.request_trace.function_tags", fail)
         (exchange,) = serve(app_behind(BARE), request_of(Adapted(CASES["url"])))
     assert exchange.complete
     assert len(request_spans(agent)) == 1

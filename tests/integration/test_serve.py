@@ -17,7 +17,7 @@ from wire_server import Request, serve
 import ddlwa
 from ddlwa import extension, patch
 from ddlwa.errors import DdlwaError
-from ddlwa.serve import RequestTrace, note_begin
+from ddlwa.request_trace import RequestTrace, note_begin
 
 LAMBDA = {**GENEROUS, "AWS_LAMBDA_FUNCTION_NAME": "shop", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
 EXTENSION = {**LAMBDA, "DDLWA_MODE": "extension"}
