@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from ddlwa.check.baseline import load, save
 from ddlwa.check.compare import Expected
 from ddlwa.check.explain import explain
 from ddlwa.check.machine import reference_ns
+from ddlwa.check.parity import beside_plain
 from ddlwa.check.plan import Planned, schedule
 from ddlwa.check.repeat import Repeated
 from ddlwa.check.routes import discover
@@ -123,6 +124,8 @@ async def check(options: Options, *, on_progress: Callable[[Mode, int, int], Non
             return Timed(found, tuple(machine_ns))
 
         runs = [await run(mode, requests) for mode in options.modes]
+        if len(runs) > 1:
+            runs[-1] = replace(runs[-1], run=beside_plain(runs[0].run, runs[-1].run))
         if options.explain:
             explained = await explain(
                 options.app,

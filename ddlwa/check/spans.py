@@ -18,6 +18,7 @@ class Span:
     """A span as the agent received it; ids are 64 bits, times are epoch ns of the sandbox's clock.
 
     Attributes:
+        error: Whether it is marked as failed.
         taken_off_ns: Frozen time that ddlwa has taken off the duration.
         links: Low 64 bits of the trace ids that it is linked to.
     """
@@ -27,6 +28,7 @@ class Span:
     parent_id: int
     name: str
     resource: str
+    error: bool
     start_ns: int
     duration_ns: int
     taken_off_ns: int = 0
@@ -45,6 +47,7 @@ def parse(raw: Mapping[str, Any]) -> Span:
         parent_id=int(raw.get("parent_id") or 0) & _LOW_64,
         name=str(raw.get("name") or ""),
         resource=str(raw.get("resource") or ""),
+        error=bool(raw.get("error")),
         start_ns=int(raw["start"]),
         duration_ns=int(raw["duration"]),
         taken_off_ns=round((raw.get("metrics") or {}).get("ddlwa.frozen_ms", 0) * 1_000_000),

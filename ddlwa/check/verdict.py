@@ -130,6 +130,7 @@ def _measure(span: Span, timeline: Sequence[Window], *, delivered: bool, backgro
         parent_id=span.parent_id,
         name=span.name,
         resource=span.resource,
+        error=span.error,
         start_ns=span.start_ns,
         duration_ns=span.duration_ns,
         frozen_ns=frozen_ns if abs(frozen_ns) > tolerance_ns else 0,

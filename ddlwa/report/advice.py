@@ -22,6 +22,10 @@ _DDLWA = {
         "Finish each span that is begun, best in a with block, and trace the app once: with ddlwa-run or "
         "with ddlwa.patch_all(), in place of ddtrace-run and ddtrace.auto."
     ),
+    Fault.DIFFERENT: (
+        "Let an app whose work depends on what is stored elsewhere find the same there in both runs. A span "
+        "that outlives DDLWA_HOLD_TIMEOUT_MS is ended early. If it is neither, please report it."
+    ),
     Fault.FROZEN_TIME: f"{_IN_FORCE} DDLWA_OPEN_SPANS must not be keep.",
     Fault.BACKGROUND_FROZEN_TIME: (
         "Let it be done before the freeze: with ddlwa.defer(..., critical=True), or in extension mode "

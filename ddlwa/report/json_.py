@@ -127,6 +127,7 @@ def _identity(span: SpanResult | TracedSpan) -> dict[str, Any]:
         "parent_id": str(span.parent_id),
         "name": span.name,
         "resource": span.resource,
+        "error": span.error,
     }
 
 
@@ -161,6 +162,5 @@ def _traced_span(span: TracedSpan) -> dict[str, Any]:
         "service": span.service,
         "start_ns": span.start_ns,
         "duration_ns": span.duration_ns,
-        "error": span.error,
         "tags": dict(sorted(span.tags.items())),
     }

@@ -32,6 +32,7 @@ class Fault(enum.Enum):
     LOST = "lost"
     LATE = "late"
     NOT_WHOLE = "not whole"
+    DIFFERENT = "different"
     FROZEN_TIME = "frozen time"
     BACKGROUND_FROZEN_TIME = "frozen background"
     CUT_SHORT = "cut short"
@@ -71,6 +72,7 @@ class SpanResult:
         parent_id: 64 bits; 0 for none.
         name: Operation name, such as `fastapi.request`.
         resource: Such as `GET /items/{item_id}`.
+        error: Whether it is marked as failed.
         start_ns: In epoch ns of the sandbox's clock.
         duration_ns: As recorded.
         frozen_ns: How much of the duration the sandbox was frozen; negative where too much was taken off.
@@ -83,6 +85,7 @@ class SpanResult:
     parent_id: int
     name: str
     resource: str
+    error: bool
     start_ns: int
     duration_ns: int
     frozen_ns: int

@@ -36,6 +36,7 @@ def make_span(number, start_ns, duration_ns, **changes):
         parent_id=0,
         name="fastapi.request",
         resource="GET " + HOSTILE,
+        error=False,
         start_ns=start_ns,
         duration_ns=duration_ns,
         frozen_ns=0,

@@ -76,6 +76,27 @@ def test_background_work_over_a_freeze_is_told_from_the_request(tmp_path):
     assert "2/2 delivered" in stdout
 
 
+def test_spans_that_plain_ddtrace_does_not_record_are_found(tmp_path):
+    """Whatever tracing with ddlwa changes but times is named, where both are run."""
+    (tmp_path / "two_faced.py").write_text(
+        "import sys\n"
+        "from ddtrace.trace import tracer\n"
+        "from fastapi import FastAPI\n"
+        "app = FastAPI()\n"
+        "@app.get('/')\n"
+        "async def root():\n"
+        "    if 'ddlwa.patch' in sys.modules:\n"
+        "        with tracer.trace('only.with.ddlwa'): pass\n"
+    )
+    code, stdout, _ = run("two_faced:app", "--compare", "--requests", "4", cwd=tmp_path)
+    said = " ".join(stdout.split())
+    assert code == 1
+    assert "✗ different, 4 times" in said
+    assert (
+        "only.with.ddlwa within fastapi.request (GET /) is recorded once, by plain ddtrace 0 times." in said
+    )
+
+
 def test_an_app_of_the_user_is_found_in_the_current_folder(tmp_path):
     """Its GET routes without parameters and / are asked for when no route is named."""
     (tmp_path / "users_app.py").write_text(

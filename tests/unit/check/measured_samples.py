@@ -16,6 +16,7 @@ def make_span(name, ran_ns, *, span_id=1, parent_id=0, start_ns=0, frozen_ns=0):
         parent_id=parent_id,
         name=name,
         resource=name,
+        error=False,
         start_ns=start_ns,
         duration_ns=ran_ns + frozen_ns,
         frozen_ns=frozen_ns,

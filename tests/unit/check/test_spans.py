@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from ddlwa.check.spans import Span, attribute, parse
 
@@ -23,6 +24,7 @@ def make_span(trace_id, span_id, *, start=0, links=()):
         parent_id=0,
         name="work",
         resource="",
+        error=False,
         start_ns=start,
         duration_ns=1,
         links=frozenset(links),
@@ -31,7 +33,9 @@ def make_span(trace_id, span_id, *, start=0, links=()):
 
 def test_a_span_is_read_from_the_agents_form():
     """Of a 128 bit trace id the low half counts; a missing parent is 0."""
-    assert parse(RAW) == Span(7, 2, 0, "fastapi.request", "GET /", 1_000, 20)
+    span = Span(7, 2, 0, "fastapi.request", "GET /", error=False, start_ns=1_000, duration_ns=20)
+    assert parse(RAW) == span
+    assert parse({**RAW, "error": 1}) == replace(span, error=True)
 
 
 def test_links_are_read_from_their_field():

@@ -32,6 +32,7 @@ def make_span(  # noqa: PLR0913 - a span has that many parts, all with defaults
         parent_id=parent_id,
         name=name,
         resource="GET /",
+        error=False,
         start_ns=start,
         duration_ns=duration,
         taken_off_ns=taken_off,

@@ -26,6 +26,7 @@ def make_span(*, duration_ns: int = 4_200_000, frozen_ns: int = 0, delivered: bo
         parent_id=3,
         name="fastapi.request",
         resource="GET /items/{item_id}",
+        error=False,
         start_ns=1_000,
         duration_ns=duration_ns,
         frozen_ns=frozen_ns,

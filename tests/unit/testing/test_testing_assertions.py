@@ -13,6 +13,7 @@ FAILING = {
     Fault.LOST: ALL,
     Fault.LATE: {assert_delivered, assert_right},
     Fault.NOT_WHOLE: {assert_whole, assert_right},
+    Fault.DIFFERENT: {assert_right},
     Fault.FROZEN_TIME: {assert_no_frozen_time, assert_right},
     Fault.BACKGROUND_FROZEN_TIME: {assert_no_frozen_time, assert_right},
     Fault.CUT_SHORT: {assert_no_frozen_time, assert_right},
