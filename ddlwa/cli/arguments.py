@@ -28,7 +28,7 @@ def add_to(check: argparse.ArgumentParser) -> None:
     check.add_argument("--demo", action="store_true", help="check the small shop that comes with ddlwa")
     mode = check.add_mutually_exclusive_group()
     mode.add_argument("--plain", action="store_true", help="trace with ddtrace alone")
-    mode.add_argument("--compare", action="store_true", help="run both, judge ddlwa")
+    mode.add_argument("--compare", action="store_true", help="run both, judge ddlwa, find spans that differ")
     check.add_argument(
         "--route",
         action="append",
