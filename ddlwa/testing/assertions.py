@@ -74,7 +74,7 @@ def assert_whole(trace: Trace) -> None:
 
 
 def assert_right(trace: Trace) -> None:
-    """Assert all that ``ddlwa check`` judges: a response, times, delivery and wholeness.
+    """Assert all that ``ddlwa check`` judges of one invocation: a response, times, delivery and wholeness.
 
     Args:
         trace: From ``sandbox.trace()``, after ``sandbox.freeze()``.
