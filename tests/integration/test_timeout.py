@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -219,7 +219,8 @@ def test_threads_that_trace_meanwhile(sent):
                 def work(span=span, stop=stop, own=own):
                     # ddtrace sends what is finished of a trace of 300 spans, and may then miscount the rest.
                     while not stop.is_set() and len(own) < 240:
-                        with tracer.start_span("work", child_of=span) as one:
+                        # Before its #16523 ddtrace itself may fail to begin a span while a trace is sampled.
+                        with suppress(RuntimeError), tracer.start_span("work", child_of=span) as one:
                             own.append(one.span_id)
 
                 threads = [threading.Thread(target=work) for _ in range(3)]
