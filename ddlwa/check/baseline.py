@@ -79,10 +79,7 @@ def save(baseline: Baseline, file: Path) -> None:
         "schema_version": SCHEMA_VERSION,
         "circumstances": baseline.circumstances,
         "routes": {
-            route: {
-                span: {**{name: getattr(one, name) for name in _BESIDE_STATISTICS}, **_statistics(one)}
-                for span, one in spans.items()
-            }
+            route: {span: _saved(one) for span, one in spans.items()}
             for route, spans in baseline.samples.items()
         },
     }
@@ -125,8 +122,11 @@ def load(file: Path) -> Baseline:
         raise BaselineError(what, f"it is not whole ({error!r}); {again}", output="") from error
 
 
-def _statistics(one: Measured) -> dict[str, dict[str, int]]:
-    return {name: asdict(one.statistics[name]) for name in STATISTICS}
+def _saved(one: Measured) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in _BESIDE_STATISTICS},
+        **{name: asdict(one.statistics[name]) for name in STATISTICS},
+    }
 
 
 def _measured(one: dict[str, Any]) -> Measured:

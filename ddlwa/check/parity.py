@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddlwa.check.spans import title
 from ddlwa.report.model import Fault, Finding
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class _Kind(NamedTuple):
         return cls(span.name, span.resource, span.error)
 
     def __str__(self) -> str:
-        resource = "" if self.resource in ("", self.name) else f" ({self.resource})"
-        return f"{self.name}{resource}{', marked as failed,' if self.error else ''}"
+        return title(self.name, self.resource) + (", marked as failed," if self.error else "")
 
 
 class _Place(NamedTuple):

@@ -55,6 +55,11 @@ def parse(raw: Mapping[str, Any]) -> Span:
     )
 
 
+def title(name: str, resource: str) -> str:
+    """Name a span in a message, by its resource, too, where that says more."""
+    return f"{name} ({resource})" if resource not in ("", name) else name
+
+
 def _links(raw: Mapping[str, Any]) -> frozenset[int]:
     """Find the linked traces: a field since ddtrace's v0.4 encoder has one, hexadecimal in a tag before."""
     links = raw.get("span_links")

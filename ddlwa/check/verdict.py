@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ddlwa.check.spans import title
 from ddlwa.report.model import Fault, Finding, InvocationResult, OtherTrace, SpanResult
 from ddlwa.report.units import duration
 
@@ -191,23 +192,24 @@ def _wholeness_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _span_findings(span: SpanResult, timeline: Sequence[Window]) -> Iterator[Finding]:
+    named = title(span.name, span.resource)
     if span.duration_ns < 0:
         yield Finding(
             Fault.NEGATIVE_DURATION,
-            f"{_title(span)} records {duration(span.duration_ns)}: its end was read from another clock "
+            f"{named} records {duration(span.duration_ns)}: its end was read from another clock "
             "than its start, or its clock went back.",
         )
     if span.frozen_ns < 0:
         yield Finding(
             Fault.CUT_SHORT,
-            f"{_title(span)} records {duration(span.duration_ns)}: ddlwa took {duration(-span.frozen_ns)} "
+            f"{named} records {duration(span.duration_ns)}: ddlwa took {duration(-span.frozen_ns)} "
             "too much off. The process was not frozen for that long, but did not get to run.",
         )
     if span.frozen_ns > 0:
         ran_ns = span.duration_ns - span.frozen_ns
         yield Finding(
             Fault.BACKGROUND_FROZEN_TIME if span.background else Fault.FROZEN_TIME,
-            f"{_title(span)} records {duration(span.duration_ns)}: the sandbox ran for {duration(ran_ns)} of "
+            f"{named} records {duration(span.duration_ns)}: the sandbox ran for {duration(ran_ns)} of "
             f"that and was frozen for {duration(span.frozen_ns)}. "
             + (
                 "It is work after the response that had not ended at the next freeze."
@@ -220,13 +222,7 @@ def _span_findings(span: SpanResult, timeline: Sequence[Window]) -> Iterator[Fin
     if max(early_ns, over_ns) > TOLERANCE_NS:
         early = early_ns > over_ns
         how = f"starts {duration(early_ns)} before" if early else f"ends {duration(over_ns)} after"
-        yield Finding(
-            Fault.OUTSIDE_RUN, f"{_title(span)} {how} the run: it does not follow the sandbox's clock."
-        )
-
-
-def _title(span: SpanResult) -> str:
-    return f"{span.name} ({span.resource})" if span.resource not in ("", span.name) else span.name
+        yield Finding(Fault.OUTSIDE_RUN, f"{named} {how} the run: it does not follow the sandbox's clock.")
 
 
 def _count(spans: int) -> str:
